@@ -1,0 +1,124 @@
+//! Page tables of x86 without long mode: 32-bit paging with PSE and PSE-36, and PAE paging.
+//!
+//! Source: Intel SDM volume 3A, chapter 5 ("Paging"), tables 5-4 to 5-11.
+
+use guestdump_arch::paging::form::{Entry, Form, Level, Radix, Root};
+use guestdump_arch::{ArchError, Endian, Paging, PhysAddr, Reg, Vcpu, VirtAddr, VirtRange};
+
+use crate::registers::{CR0, CR3, CR4};
+
+/// CR0.PG.
+pub const CR0_PG: u64 = 1 << 31;
+/// CR4.PSE: 4 MiB pages of 32-bit paging.
+pub const CR4_PSE: u64 = 1 << 4;
+/// CR4.PAE.
+pub const CR4_PAE: u64 = 1 << 5;
+/// P of every entry.
+pub const PRESENT: u64 = 1;
+/// PS: the entry maps a page of the level's own size.
+pub const PAGE_SIZE: u64 = 1 << 7;
+/// Bits 51:12, the widest physical address that the architecture allows (SDM 5.1.4, MAXPHYADDR at most 52). Bits above
+/// it are for software and protection keys.
+pub const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+
+/// Feature of the 32-bit form: CR4.PSE is set.
+const PSE: u32 = 1;
+
+const TWO_LEVELS: &[Level] =
+    &[Level { name: "page directory", shift: 22, bits: 10 }, Level { name: "page table", shift: 12, bits: 10 }];
+
+const THREE_LEVELS: &[Level] = &[
+    Level { name: "PDPT", shift: 30, bits: 2 },
+    Level { name: "page directory", shift: 21, bits: 9 },
+    Level { name: "page table", shift: 12, bits: 9 },
+];
+
+fn legacy(form: &Form, _level: usize, shift: u8, raw: u64) -> Entry {
+    if raw & PRESENT == 0 {
+        return Entry::NotPresent;
+    }
+    let at = PhysAddr(raw & form.address_mask & 0xffff_f000);
+    if shift == 12 {
+        return Entry::Leaf { at, shift };
+    }
+    if raw & PAGE_SIZE != 0 && form.features & PSE != 0 {
+        // PSE-36 (SDM table 5-4): bits 20:13 are bits 39:32 of the address.
+        let high = ((raw >> 13) & 0xff) << 32;
+        return Entry::Leaf { at: PhysAddr((raw & 0xffc0_0000) | (high & form.address_mask)), shift };
+    }
+    Entry::Table { at, entries: None, bits: None }
+}
+
+/// Decodes PAE and long-mode entries: both are eight bytes with the same bits.
+#[must_use]
+pub fn wide(form: &Form, _level: usize, shift: u8, raw: u64) -> Entry {
+    let at = PhysAddr(raw & form.address_mask);
+    match (raw & PRESENT, raw & PAGE_SIZE, shift) {
+        (0, ..) => Entry::NotPresent,
+        (_, _, 12) => Entry::Leaf { at, shift },
+        (_, 0, _) => Entry::Table { at, entries: None, bits: None },
+        // 2 MiB and, in long mode only, 1 GiB. Bit 12 of such an entry is PAT, not address: below the page's size.
+        (_, _, 21) => Entry::Leaf { at, shift },
+        (_, _, 30) if form.features & GIB_PAGES != 0 => Entry::Leaf { at, shift },
+        _ => Entry::Invalid,
+    }
+}
+
+/// Feature of the long-mode forms: PS in a PDPT entry means 1 GiB.
+pub const GIB_PAGES: u32 = 2;
+
+const BELOW_4_GIB: VirtRange = match VirtRange::new(VirtAddr(0), VirtAddr(0xffff_ffff)) {
+    Some(range) => range,
+    None => unreachable!(),
+};
+
+fn two_levels(cr3: u64, pse: bool) -> Radix {
+    let form = Form {
+        name: "x86 32-bit",
+        levels: TWO_LEVELS,
+        entry_bytes: 4,
+        endian: Endian::Little,
+        address_mask: ADDRESS,
+        features: if pse { PSE } else { 0 },
+        decode: legacy,
+    };
+    let table = PhysAddr(cr3 & 0xffff_f000);
+    Radix { form, roots: vec![Root { virt: BELOW_4_GIB, table, level: 0, entries: None }] }
+}
+
+fn pae(cr3: u64) -> Radix {
+    let form = Form {
+        name: "x86 PAE",
+        levels: THREE_LEVELS,
+        entry_bytes: 8,
+        endian: Endian::Little,
+        address_mask: ADDRESS,
+        features: 0,
+        decode: wide,
+    };
+    let table = PhysAddr(cr3 & 0xffff_ffe0);
+    Radix { form, roots: vec![Root { virt: BELOW_4_GIB, table, level: 0, entries: None }] }
+}
+
+/// A control register, or the error that names it.
+///
+/// # Errors
+/// [`ArchError::RegisterUnknown`].
+pub fn need(arch: &'static str, vcpu: &Vcpu, reg: Reg, register: &'static str) -> Result<u64, ArchError> {
+    let unknown = ArchError::RegisterUnknown { arch, vcpu: vcpu.id, register, needed_for: "address translation" };
+    vcpu.registers.get(reg).ok_or(unknown)
+}
+
+/// Paging of a vCPU that is not in long mode.
+///
+/// # Errors
+/// [`ArchError::RegisterUnknown`] if CR0, CR3 or CR4 is not known.
+pub fn outside_long_mode(arch: &'static str, vcpu: &Vcpu) -> Result<Paging, ArchError> {
+    if need(arch, vcpu, CR0, "cr0")? & CR0_PG == 0 {
+        return Ok(Paging::Off);
+    }
+    let cr3 = need(arch, vcpu, CR3, "cr3")?;
+    let cr4 = need(arch, vcpu, CR4, "cr4")?;
+    let radix = if cr4 & CR4_PAE == 0 { two_levels(cr3, cr4 & CR4_PSE != 0) } else { pae(cr3) };
+    Ok(Paging::Radix(radix))
+}

@@ -1,0 +1,101 @@
+//! Address translation: what a vCPU says about it ([`Paging`]), geometry as data ([`form`]), and the one radix walker
+//! ([`walk`]). Architectures give forms and roots; they never loop over tables.
+
+pub mod form;
+pub mod walk;
+
+use core::fmt;
+
+use crate::addr::{PhysAddr, VirtAddr, VirtRange};
+use crate::memory::PhysMemory;
+use form::Radix;
+use walk::WalkError;
+
+/// How a vCPU translates addresses at the moment.
+#[derive(Debug)]
+pub enum Paging {
+    /// Not at all: virtual is physical.
+    Off,
+    /// By tables that form a radix tree.
+    Radix(Radix),
+    /// By other means: the hashed page table of ppc64.
+    Custom(Box<dyn Spans>),
+}
+
+/// Why a range of virtual addresses maps to nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Hole {
+    /// Outside of every root: not canonical, or a half that is switched off.
+    NoRoot,
+    /// An entry says "not present".
+    NotPresent {
+        /// Level of the entry, 0 at the root.
+        level: u8,
+        /// Its index in the table.
+        index: u32,
+        /// Its content.
+        raw: u64,
+    },
+    /// The index is outside of the part of the table that exists (table offset and length of s390x).
+    OutOfTable {
+        /// Level of the table, 0 at the root.
+        level: u8,
+        /// The index.
+        index: u32,
+    },
+    /// An entry that the architecture forbids.
+    Invalid {
+        /// Level of the entry.
+        level: u8,
+        /// Its index in the table.
+        index: u32,
+        /// Its content.
+        raw: u64,
+    },
+    /// A table lies where there is no RAM.
+    TableAbsent {
+        /// Level of the table.
+        level: u8,
+        /// Its address.
+        table: PhysAddr,
+    },
+}
+
+/// What a span maps to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Target {
+    /// To guest-physical memory: the span's first byte is here, and the rest follows.
+    Phys(PhysAddr),
+    /// To nothing.
+    Hole(Hole),
+}
+
+/// A range of virtual addresses that is mapped as one, or not mapped as one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Span {
+    /// The addresses. They hold the address that was asked for.
+    pub virt: VirtRange,
+    /// What they map to.
+    pub target: Target,
+}
+
+impl Span {
+    /// Where `addr` of this span maps to, if anywhere.
+    #[must_use]
+    pub fn phys(&self, addr: VirtAddr) -> Option<PhysAddr> {
+        match self.target {
+            Target::Phys(at) if self.virt.contains(addr) => at.checked_add(addr.0.wrapping_sub(self.virt.first().0)),
+            Target::Phys(_) | Target::Hole(_) => None,
+        }
+    }
+}
+
+/// The one primitive of translation: the range around an address, and what it maps to. Translating is one call,
+/// enumerating a loop to the end of each span.
+pub trait Spans: fmt::Debug + Send + Sync {
+    /// The span that holds `virt`.
+    ///
+    /// # Errors
+    /// [`WalkError`] if memory that exists cannot be read.
+    fn span_at(&self, memory: &dyn PhysMemory, virt: VirtAddr) -> Result<Span, WalkError>;
+}
