@@ -18,6 +18,8 @@ const HASH_FACTOR: u32 = 0x9e37_79b1;
 const SKIP_SHIFT: u32 = 5;
 /// A stream starts with at least this many literals, as every stream of liblzo2 does.
 const FIRST_LITERALS: usize = 4;
+/// Runs up to this many bytes are moved without a loop.
+const SHORT: usize = 16;
 
 /// Finds repetitions: for each hash of four bytes the last place it was seen at.
 pub(super) struct Matcher {
@@ -44,12 +46,12 @@ impl Matcher {
         let mut literals_from = 0;
         let mut at = FIRST_LITERALS;
         while let Some(found) = self.next_match(page, at, literals_from) {
-            stream.literals(page.get(literals_from..found.at)?)?;
+            stream.literals(page.get(literals_from..)?, found.at - literals_from)?;
             stream.copy(found.distance, found.len)?;
             at = found.at + found.len;
             literals_from = at;
         }
-        stream.literals(page.get(literals_from..)?)?;
+        stream.literals(page.get(literals_from..)?, page.len() - literals_from)?;
         stream.put(&END)?;
         Some(stream.at)
     }
@@ -109,21 +111,35 @@ impl Stream<'_> {
         Some(())
     }
 
-    fn literals(&mut self, run: &[u8]) -> Option<()> {
-        match run.len() {
+    /// The first `len` bytes of `rest`, the part of the page from the run on.
+    fn literals(&mut self, rest: &[u8], len: usize) -> Option<()> {
+        match len {
             0 => return Some(()),
-            len if self.at == 0 && FIRST_RUN_BASE + len <= usize::from(u8::MAX) => {
+            _ if self.at == 0 && FIRST_RUN_BASE + len <= usize::from(u8::MAX) => {
                 self.put(&[(FIRST_RUN_BASE + len) as u8])?;
             }
             // Both bytes that end a copy have the count of literals in the first of them.
-            len @ 1..=MAX_STATE => *self.out.get_mut(self.at.checked_sub(2)?)? |= len as u8,
-            len @ ..=RUN_PLAIN_MAX => self.put(&[(len - RUN_BASE) as u8])?,
-            len => {
+            1..=MAX_STATE => *self.out.get_mut(self.at.checked_sub(2)?)? |= len as u8,
+            ..=RUN_PLAIN_MAX => self.put(&[(len - RUN_BASE) as u8])?,
+            _ => {
                 self.put(&[0])?;
                 self.extension(len - RUN_PLAIN_MAX)?;
             }
         }
-        self.put(run)
+        if !self.short_literals(rest, len) {
+            self.put(rest.get(..len)?)?;
+        }
+        Some(())
+    }
+
+    /// Most runs are short. Sixteen bytes are moved at once where both sides have so many; what is too much is written
+    /// over by the next instruction. Answers whether it was done.
+    fn short_literals(&mut self, rest: &[u8], len: usize) -> bool {
+        let to = self.out.get_mut(self.at..).and_then(<[u8]>::first_chunk_mut::<SHORT>);
+        let (Some(from), Some(to), true) = (rest.first_chunk(), to, len <= SHORT) else { return false };
+        *to = *from;
+        self.at += len;
+        true
     }
 
     fn copy(&mut self, distance: usize, len: usize) -> Option<()> {
