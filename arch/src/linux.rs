@@ -32,7 +32,7 @@ pub struct LinearMap {
     pub len_bytes: u64,
 }
 
-/// Translates a kernel-virtual address through a vCPU's tables: the span's start, its target and its length in bytes.
+/// Translates a kernel-virtual address through a vCPU's tables: what the addresses from it to the end of its span map to.
 pub type TranslateKernel<'a> = dyn FnMut(VirtAddr) -> Option<LinearMap> + 'a;
 
 /// Kernel facts of one architecture.

@@ -40,6 +40,8 @@ pub struct Guest {
     pub notes: Option<Vec<Note>>,
     /// What its kernel says of itself, where that was found.
     pub vmcoreinfo: Option<Vmcoreinfo>,
+    /// The kernel's banner, where VMCOREINFO was not found but this was.
+    pub banner: Option<String>,
     /// How the source got at all this, for people.
     pub remarks: Vec<String>,
 }
@@ -48,6 +50,13 @@ impl Guest {
     /// The blocks that a dump holds: RAM, and device memory if asked for.
     pub fn dumped(&self, device_memory: bool) -> impl Iterator<Item = &Block> {
         self.blocks.iter().filter(move |block| device_memory || block.kind == BlockKind::Ram)
+    }
+
+    /// The architecture that the dump belongs to: that of the first vCPU's mode, which for a PC may be i386.
+    #[must_use]
+    pub fn arch_of_dump(&self) -> &'static dyn Arch {
+        let info = self.dump_info(&[]).ok();
+        info.and_then(|info| crate::arch::by_elf_machine(info.machine)).unwrap_or(self.arch)
     }
 
     /// What a dump of these ranges must look like.

@@ -22,10 +22,10 @@ impl LinuxLayout for Linux {
         let offset = text.0.checked_sub(translate(text)?.phys.0)?;
         let mut end = 0_u64;
         while let Some(span) = translate(VirtAddr(offset.checked_add(end)?)) {
-            if span.phys.0 > end || span.virt.0.checked_sub(span.phys.0) != Some(offset) {
+            if span.phys.0 != end {
                 break;
             }
-            end = span.phys.0.checked_add(span.len_bytes)?;
+            end = end.checked_add(span.len_bytes)?;
             if offset.checked_add(end)? > u64::from(u32::MAX) {
                 break;
             }

@@ -5,7 +5,7 @@
 
 use thiserror::Error;
 
-use super::form::{Entry, Level, Radix, Root};
+use super::form::{Entry, Form, Level, Radix, Root};
 use super::{Hole, Paging, Span, Target};
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
 use crate::memory::{MemoryError, PhysMemory};
@@ -188,17 +188,26 @@ impl<'a> Walker<'a> {
             self.pieces.resize_with(depth.saturating_add(1), || None);
         }
         let Some(slot) = self.pieces.get_mut(depth) else { return Ok(None) };
+        let name = |source| WalkError::Entry { form: form.name, level: level.name, table, index, source };
         if slot.as_ref().is_none_or(|piece| piece.at != piece_at) {
             let mut bytes = slot.take().map_or_else(|| Box::new([0; PIECE]), |piece| piece.bytes);
             let read = self.memory.read(piece_at, &mut bytes[..]);
-            let name = |source| WalkError::Entry { form: form.name, level: level.name, table, index, source };
             *slot = Some(Piece { at: piece_at, present: read.map_err(name)?, bytes });
         }
         let start = usize::try_from(at.0 - piece_at.0).unwrap_or(PIECE);
-        let whole = slot.as_ref().filter(|piece| piece.present);
-        let bytes = whole.and_then(|piece| piece.bytes.get(start..start.saturating_add(usize::from(form.entry_bytes))));
+        let Some(piece) = slot.as_ref().filter(|piece| piece.present) else {
+            return alone(self.memory, form, at).map_err(name);
+        };
+        let bytes = piece.bytes.get(start..start.saturating_add(usize::from(form.entry_bytes)));
         Ok(bytes.map(|bytes| form.endian.get(bytes)))
     }
+}
+
+/// Reads one entry where the piece around it is not all RAM: a block, and a filtered dump, may end inside of a table.
+fn alone(memory: &dyn PhysMemory, form: &Form, at: PhysAddr) -> Result<Option<u64>, MemoryError> {
+    let mut bytes = [0; 8];
+    let Some(bytes) = bytes.get_mut(..usize::from(form.entry_bytes)) else { return Ok(None) };
+    Ok(memory.read(at, bytes)?.then(|| form.endian.get(bytes)))
 }
 
 enum Step {

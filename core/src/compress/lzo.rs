@@ -26,6 +26,8 @@ const NAME: &str = "lzo";
 
 /// A first byte above this is a run of literals, of the difference.
 const FIRST_RUN_BASE: usize = 17;
+/// The longest such run.
+const FIRST_RUN_MAX: usize = 255 - FIRST_RUN_BASE;
 /// Literals that an instruction's `S` bits can carry.
 const MAX_STATE: usize = 3;
 /// What one `LLLL` of a run of literals stands for, beyond its own value; and the longest run without an extension.

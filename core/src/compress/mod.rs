@@ -58,7 +58,7 @@ pub trait Encoder: Send {
     /// Compresses `page` into the head of `out`, which is at least as long as the page.
     ///
     /// Answers the number of bytes used, always fewer than the page has; or `None` when the page does not shrink and is
-    /// to be stored as it is (readers take a size equal to the page's for "not compressed"). `out` is then undefined.
+    /// to be stored as it is (readers take a size equal to the page's for "not compressed"). What `out` holds behind those bytes is undefined.
     ///
     /// # Errors
     /// `page` has another length than the encoder was made for, `out` is shorter than the page, or the library failed.

@@ -81,14 +81,13 @@ fn short_literals(input: &mut Input<'_>, output: &mut Output<'_>, len: usize) ->
 }
 
 /// The next copy, after the run of literals that may come first; `None` at the end of the stream.
-fn next_copy(input: &mut Input<'_>, output: &mut Output<'_>, before: Before) -> Result<Option<Copy>, CodecError> {
-    let first = input.byte()?;
-    if first >= 16 || !matches!(before, Before::None) {
-        return copy(input, first, before);
+fn next_copy(input: &mut Input<'_>, output: &mut Output<'_>, mut before: Before) -> Result<Option<Copy>, CodecError> {
+    let mut first = input.byte()?;
+    if first < 16 && matches!(before, Before::None) {
+        let len = input.length(first & 0xf, RUN_BASE, RUN_PLAIN_MAX)?;
+        before = literals(input, output, len)?;
+        first = input.byte()?;
     }
-    let len = input.length(first & 0xf, RUN_BASE, RUN_PLAIN_MAX)?;
-    let before = literals(input, output, len)?;
-    let first = input.byte()?;
     copy(input, first, before)
 }
 

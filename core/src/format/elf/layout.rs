@@ -1,0 +1,85 @@
+//! Where everything lies in an ELF core file.
+//!
+//! ELF header, program headers (PT_NOTE first, then PT_LOAD by address), one section header if there are 65535 program
+//! headers or more (PN_XNUM, System V ABI), notes, memory. Program headers stand straight behind the ELF header, where
+//! makedumpfile looks for them whatever `e_phoff` says; there are no other section headers.
+
+use guestdump_arch::{Class, LinearMap, PhysRange};
+
+use crate::plan::PlanError;
+use crate::plan::notes::NoteArea;
+use crate::plan::segments::{self, Segment};
+
+/// Sizes of the ELF header, a program header and a section header, in bytes (System V ABI).
+#[must_use]
+pub const fn header_sizes(class: Class) -> (u64, u64, u64) {
+    match class {
+        Class::Elf32 => (52, 32, 40),
+        Class::Elf64 => (64, 56, 64),
+    }
+}
+
+/// From this number of program headers on, `e_phnum` cannot say it.
+pub const PN_XNUM: u64 = 0xffff;
+
+/// The layout.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ElfLayout {
+    /// Class that all offsets fit in.
+    pub class: Class,
+    /// PT_LOAD segments.
+    pub segments: Vec<Segment>,
+    /// Offset of the section header table; 0 without one.
+    pub section_headers: u64,
+    /// Offset of the note area.
+    pub notes_offset: u64,
+    /// Length of the note area.
+    pub notes_len: u64,
+    /// Length of the file.
+    pub file_len: u64,
+}
+
+impl ElfLayout {
+    /// Lays a file out.
+    ///
+    /// # Errors
+    /// [`PlanError::TooLarge`] for more segments than `sh_info` can count.
+    pub fn new(
+        ranges: &[PhysRange],
+        notes: &NoteArea,
+        class: Class,
+        linear: Option<LinearMap>,
+    ) -> Result<Self, PlanError> {
+        let layout = Self::of_class(ranges, notes, class, linear)?;
+        match segments::class(class, &layout.segments) {
+            same if same == class => Ok(layout),
+            wider => Self::of_class(ranges, notes, wider, linear),
+        }
+    }
+
+    fn of_class(
+        ranges: &[PhysRange],
+        notes: &NoteArea,
+        class: Class,
+        linear: Option<LinearMap>,
+    ) -> Result<Self, PlanError> {
+        let (ehdr, phdr, shdr) = header_sizes(class);
+        // How many segments there are does not depend on where they lie.
+        let count = segments::segments(ranges, 0, linear).len() as u64 + 1;
+        if count > u64::from(u32::MAX) {
+            return Err(PlanError::TooLarge { what: "number of segments", value: count, limit: u64::from(u32::MAX) });
+        }
+        let headers_end = ehdr + count * phdr;
+        let (section_headers, notes_offset) = if count >= PN_XNUM {
+            let aligned = headers_end.next_multiple_of(8);
+            (aligned, aligned + shdr)
+        } else {
+            (0, headers_end)
+        };
+        let notes_len = notes.bytes.len() as u64;
+        let segments = segments::segments(ranges, notes_offset + notes_len, linear);
+        let data_end = segments.iter().map(|segment| segment.offset + segment.phys.len()).max();
+        let file_len = data_end.unwrap_or(notes_offset + notes_len);
+        Ok(Self { class, segments, section_headers, notes_offset, notes_len, file_len })
+    }
+}

@@ -1,0 +1,6 @@
+//! ELF core files: [`layout`] decides offsets, [`write`] makes headers, [`read`] goes the way back. Headers are encoded
+//! and decoded by the `object` crate.
+
+pub mod layout;
+pub mod read;
+pub mod write;

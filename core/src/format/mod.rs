@@ -1,0 +1,203 @@
+//! The formats of dumps: the table of what can be written, and how a file is recognised.
+
+pub mod elf;
+pub mod flattened;
+pub mod kdump;
+pub mod read;
+
+use std::io;
+
+use thiserror::Error;
+
+use crate::compress::{self, Codec, CodecError};
+
+/// What a file is in the end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Container {
+    /// An ELF core file.
+    Elf,
+    /// A kdump-compressed file.
+    Kdump,
+}
+
+/// One format that can be asked for. Names are those of QMP's `DumpGuestMemoryFormat`, and more of the same kind.
+#[derive(Clone, Copy, Debug)]
+pub struct Format {
+    /// Name.
+    pub name: &'static str,
+    /// What it is.
+    pub container: Container,
+    /// Name of the codec of its pages, in the table of codecs.
+    pub codec: &'static str,
+    /// Whether it is written as records, so that it can go through a pipe.
+    pub flattened: bool,
+    /// For people.
+    pub about: &'static str,
+}
+
+const fn kdump(name: &'static str, codec: &'static str, flattened: bool, about: &'static str) -> Format {
+    Format { name, container: Container::Kdump, codec, flattened, about }
+}
+
+/// Every format of this build.
+pub static ALL: &[Format] = &[
+    Format { name: "elf", container: Container::Elf, codec: "none", flattened: false, about: "ELF core, plain memory" },
+    kdump("kdump-raw-zlib", "zlib", false, "kdump, zlib pages, seekable output"),
+    kdump("kdump-raw-lzo", "lzo", false, "kdump, LZO pages, seekable output"),
+    kdump("kdump-raw-snappy", "snappy", false, "kdump, snappy pages, seekable output"),
+    #[cfg(feature = "zstd")]
+    kdump("kdump-raw-zstd", "zstd", false, "kdump, zstd pages, seekable output"),
+    kdump("kdump-raw-none", "none", false, "kdump, pages as they are, seekable output"),
+    kdump("kdump-zlib", "zlib", true, "kdump, zlib pages, flattened: any output"),
+    kdump("kdump-lzo", "lzo", true, "kdump, LZO pages, flattened: any output"),
+    kdump("kdump-snappy", "snappy", true, "kdump, snappy pages, flattened: any output"),
+    #[cfg(feature = "zstd")]
+    kdump("kdump-zstd", "zstd", true, "kdump, zstd pages, flattened: any output"),
+];
+
+/// The format of that name.
+#[must_use]
+pub fn by_name(name: &str) -> Option<&'static Format> {
+    ALL.iter().find(|format| format.name == name)
+}
+
+impl Format {
+    /// Its codec.
+    #[must_use]
+    pub fn codec(&self) -> Option<&'static dyn Codec> {
+        compress::by_name(self.codec)
+    }
+
+    /// Whether it needs an output in which one can go back.
+    #[must_use]
+    pub fn needs_seek(&self) -> bool {
+        self.container == Container::Kdump && !self.flattened
+    }
+}
+
+/// A file that holds a dump.
+#[allow(clippy::len_without_is_empty, reason = "an empty file is no special case")]
+pub trait DumpFile: core::fmt::Debug + Send + Sync {
+    /// Its length in bytes.
+    fn len(&self) -> u64;
+
+    /// Fills `buf` from `offset`.
+    ///
+    /// # Errors
+    /// What the host says; [`io::ErrorKind::UnexpectedEof`] behind the end.
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()>;
+}
+
+impl DumpFile for Vec<u8> {
+    fn len(&self) -> u64 {
+        Self::len(self) as u64
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        let bytes = self.get(start..start.saturating_add(buf.len())).ok_or(io::ErrorKind::UnexpectedEof)?;
+        buf.copy_from_slice(bytes);
+        Ok(())
+    }
+}
+
+impl DumpFile for std::sync::Arc<dyn DumpFile> {
+    fn len(&self) -> u64 {
+        self.as_ref().len()
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        self.as_ref().read_at(offset, buf)
+    }
+}
+
+/// Why a file cannot be read as a dump.
+#[derive(Debug, Error)]
+pub enum ReadError {
+    /// The host cannot read it, or it ends too early.
+    #[error("cannot read the file: {0}")]
+    Io(#[from] io::Error),
+    /// Neither ELF nor kdump nor flattened.
+    #[error("not a dump: the file starts with {start}")]
+    Unrecognised {
+        /// Its first bytes, in hexadecimal.
+        start: String,
+    },
+    /// A part of the file lies outside of it.
+    #[error("{what} at offset {offset:#x}, {len} bytes, lies outside of the file of {file_len} bytes")]
+    Outside {
+        /// Which part.
+        what: &'static str,
+        /// Where it should be.
+        offset: u64,
+        /// How long it should be.
+        len: u64,
+        /// Length of the file.
+        file_len: u64,
+    },
+    /// A field holds what it cannot.
+    #[error("{what} is {value:#x}: {why}")]
+    Field {
+        /// Which field.
+        what: &'static str,
+        /// Its value.
+        value: u64,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// A flattened record is impossible.
+    #[error("flattened record at {at:#x}: offset {offset}, size {size} in a file of {file_len} bytes")]
+    FlatRecord {
+        /// Where the record is.
+        at: u64,
+        /// Its offset.
+        offset: i64,
+        /// Its size.
+        size: i64,
+        /// Length of the file.
+        file_len: u64,
+    },
+    /// More than a reader holds in memory.
+    #[error("more than {limit} {what}")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// How many are read.
+        limit: usize,
+    },
+    /// No architecture writes such files.
+    #[error("no known architecture has e_machine {machine} (known: {known})")]
+    Machine {
+        /// `e_machine` or the machine name.
+        machine: String,
+        /// Names that are known.
+        known: String,
+    },
+    /// A page cannot be decompressed.
+    #[error("page {pfn:#x} at offset {offset:#x}, {size} bytes: {source}")]
+    Page {
+        /// Its page frame number.
+        pfn: u64,
+        /// Where its bytes are.
+        offset: u64,
+        /// How many they are.
+        size: u32,
+        /// Why.
+        source: CodecError,
+    },
+}
+
+/// Reads `len` bytes at `offset`, or says which part of the file lies outside of it. Never allocates more than the
+/// file holds.
+///
+/// # Errors
+/// [`ReadError::Outside`], [`ReadError::Io`].
+pub fn read_part(file: &dyn DumpFile, what: &'static str, offset: u64, len: u64) -> Result<Vec<u8>, ReadError> {
+    let file_len = file.len();
+    if offset.checked_add(len).is_none_or(|end| end > file_len) {
+        return Err(ReadError::Outside { what, offset, len, file_len });
+    }
+    let mut bytes = vec![0; usize::try_from(len).unwrap_or(usize::MAX)];
+    file.read_at(offset, &mut bytes)?;
+    Ok(bytes)
+}

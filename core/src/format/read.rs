@@ -1,0 +1,191 @@
+//! An existing dump: what a reader found in it, whichever format it has, and the guest that can be made of it.
+
+use std::io;
+use std::sync::Arc;
+
+use guestdump_arch::{Arch, Class, Endian, LayoutFor, PhysMemory, PhysRange};
+
+use super::flattened::{self, Assembled};
+use super::{Container, DumpFile, ReadError, elf, kdump};
+use crate::block::{Backing, Block, BlockKind, ShortRead};
+use crate::guest::{Guest, Note, vcpus_from_notes};
+use crate::vmcoreinfo::{self, Origin, Vmcoreinfo};
+
+/// A dump that was opened.
+#[derive(Debug)]
+pub struct Dump {
+    /// What it is.
+    pub container: Container,
+    /// Whether it is wrapped in records.
+    pub flattened: bool,
+    /// Byte order of its headers.
+    pub endian: Endian,
+    /// Class of its headers.
+    pub class: Class,
+    /// Architecture, where the file says it or its notes show it.
+    pub arch: Option<&'static dyn Arch>,
+    /// Memory that it holds, ascending and disjoint.
+    pub ranges: Vec<PhysRange>,
+    /// That memory.
+    pub memory: Arc<dyn PhysMemory>,
+    /// All notes but VMCOREINFO.
+    pub notes: Vec<Note>,
+    /// VMCOREINFO.
+    pub vmcoreinfo: Option<Vmcoreinfo>,
+    /// Page size, for kdump files.
+    pub page_size: Option<u32>,
+    /// Header fields by their C names, for people.
+    pub fields: Vec<(&'static str, String)>,
+    /// How pages are stored, by codec name, for kdump files.
+    pub stored: Vec<(String, u64)>,
+    /// What is wrong with it or missing.
+    pub warnings: Vec<String>,
+}
+
+/// Opens a dump, recognised by its content.
+///
+/// # Errors
+/// [`ReadError`].
+pub fn open(file: Arc<dyn DumpFile>) -> Result<Dump, ReadError> {
+    let mut start = vec![0; usize::try_from(file.len().min(16)).unwrap_or(16)];
+    file.read_at(0, &mut start)?;
+    if start.as_slice() == flattened::SIGNATURE {
+        let assembled = Assembled::new(file)?;
+        let complete = assembled.complete();
+        let mut dump = open_plain(Arc::new(assembled))?;
+        dump.flattened = true;
+        if !complete {
+            dump.warnings.push("the flattened file has no end record: it was cut".to_owned());
+        }
+        return Ok(dump);
+    }
+    open_plain(file)
+}
+
+fn open_plain(file: Arc<dyn DumpFile>) -> Result<Dump, ReadError> {
+    let mut start = vec![0; usize::try_from(file.len().min(8)).unwrap_or(8)];
+    file.read_at(0, &mut start)?;
+    if start.starts_with(&object::elf::ELFMAG) {
+        return elf::read::open(file);
+    }
+    if start.as_slice() == kdump::layout::SIGNATURE {
+        return kdump::read::open(file);
+    }
+    let start: Vec<String> = start.iter().map(|byte| format!("{byte:02x}")).collect();
+    Err(ReadError::Unrecognised { start: start.join(" ") })
+}
+
+/// Bytes of a dump file as a block of memory.
+#[derive(Debug)]
+pub(super) struct FilePart {
+    pub file: Arc<dyn DumpFile>,
+    pub offset: u64,
+    /// Bytes that the file has; the rest is zero.
+    pub len: u64,
+}
+
+impl Backing for FilePart {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ShortRead> {
+        let stored = usize::try_from(self.len.saturating_sub(offset)).unwrap_or(usize::MAX).min(buf.len());
+        let (file, zeros) = buf.split_at_mut(stored);
+        zeros.fill(0);
+        let short = |cause: io::Error| ShortRead { done: 0, cause };
+        self.file.read_at(self.offset.saturating_add(offset), file).map_err(short)
+    }
+
+    fn extent_at(&self, offset: u64, limit_bytes: u64) -> (bool, u64) {
+        match self.len.checked_sub(offset) {
+            Some(stored) if stored > 0 => (true, stored.min(limit_bytes)),
+            _ => (false, limit_bytes),
+        }
+    }
+}
+
+/// Splits a note area. A note that sticks out ends it.
+#[must_use]
+pub fn split_notes(bytes: &[u8], endian: Endian) -> (Vec<Note>, bool) {
+    let mut notes = Vec::new();
+    let mut rest = bytes;
+    while rest.len() >= 12 {
+        let word = |i: usize| rest.get(4 * i..4 * i + 4).map_or(0, |bytes| endian.get(bytes));
+        let (name_len, desc_len) = (word(0) as usize, word(1) as usize);
+        let Ok(n_type) = u32::try_from(word(2)) else { return (notes, false) };
+        let name_end = 12_usize.saturating_add(name_len);
+        let desc_at = name_end.next_multiple_of(4);
+        let desc_end = desc_at.saturating_add(desc_len);
+        let (Some(name), Some(desc)) = (rest.get(12..name_end), rest.get(desc_at..desc_end)) else {
+            return (notes, false);
+        };
+        let name = name.split(|byte| *byte == 0).next().unwrap_or_default().to_vec();
+        notes.push(Note { name, n_type, desc: desc.to_vec() });
+        rest = rest.get(desc_end.next_multiple_of(4)..).unwrap_or_default();
+    }
+    (notes, true)
+}
+
+/// Takes VMCOREINFO out of notes.
+pub(super) fn take_vmcoreinfo(notes: &mut Vec<Note>) -> Option<Vmcoreinfo> {
+    let at = notes.iter().position(|note| note.name == vmcoreinfo::NOTE_NAME && note.n_type == 0)?;
+    Some(Vmcoreinfo::new(notes.remove(at).desc, Origin::HandedOver))
+}
+
+/// The architecture whose note layouts fit most of `notes`.
+pub(super) fn arch_of_notes(notes: &[Note], endian: Endian) -> Option<&'static dyn Arch> {
+    let fits = |arch: &'static dyn Arch| {
+        let facts = crate::arch::GuestFacts {
+            vcpus: &[],
+            ram: &[],
+            endian: Some(endian),
+            machine_page_size: None,
+            kernel: None,
+        };
+        let info = arch.dump_info(&facts).ok()?;
+        let known = notes.iter().filter(|note| {
+            arch.notes(&info).iter().any(|kind| {
+                kind.name.as_bytes() == note.name
+                    && kind.n_type == note.n_type
+                    && (kind.layout)(LayoutFor::Descriptor(&note.desc, endian))
+                        .is_some_and(|layout| layout.size() == note.desc.len())
+            })
+        });
+        Some((known.count(), arch)).filter(|found| found.0 > 0)
+    };
+    let best = crate::arch::ALL.iter().copied().filter_map(fits);
+    // The first of equals: a table's order is that of preference.
+    best.fold(None, |best: Option<(usize, &'static dyn Arch)>, next| match best {
+        Some(best) if best.0 >= next.0 => Some(best),
+        _ => Some(next),
+    })
+    .map(|found| found.1)
+}
+
+impl Dump {
+    /// The guest that this dump describes.
+    ///
+    /// # Errors
+    /// [`ReadError::Machine`] if its architecture is not known.
+    pub fn into_guest(self, arch: Option<&'static dyn Arch>) -> Result<Guest, ReadError> {
+        let Some(arch) = arch.or(self.arch) else {
+            let known = crate::arch::names().join(", ");
+            return Err(ReadError::Machine { machine: "unknown".to_owned(), known });
+        };
+        let block = |range: &PhysRange| Block { range: *range, kind: BlockKind::Ram, name: "memory".to_owned() };
+        let mut guest = Guest {
+            arch,
+            endian: Some(self.endian),
+            machine_page_size: self.page_size,
+            blocks: self.ranges.iter().map(block).collect(),
+            memory: self.memory,
+            vcpus: Vec::new(),
+            notes: None,
+            vmcoreinfo: self.vmcoreinfo,
+            banner: None,
+            remarks: self.warnings,
+        };
+        if let Ok(info) = guest.dump_info(&self.ranges) {
+            guest.vcpus = vcpus_from_notes(arch, &info, &self.notes);
+        }
+        guest.notes = Some(self.notes).filter(|notes| !notes.is_empty());
+        Ok(guest)
+    }
+}

@@ -1,0 +1,254 @@
+//! Writing a kdump-compressed file: pages to descriptors and data.
+
+use guestdump_arch::{Endian, Pfn, PhysMemory, PhysRange};
+
+use super::pipeline::{self, Work};
+use super::{BATCH, Batch, Lost, Observer, PageState, Progress, RunError, RunOptions, Summary, zero};
+use crate::compress::{Codec, Encoder};
+use crate::filter::zero::is_zero;
+use crate::format::kdump::layout::{DESC_LEN, KdumpLayout};
+use crate::format::kdump::write;
+use crate::guest::Guest;
+use crate::plan::Plan;
+use crate::plan::pages::PfnRun;
+use crate::sink::Sink;
+
+/// Descriptors are written when this many bytes of them have come together.
+const DESC_BUFFER: usize = 1 << 16;
+
+/// How a page of a batch is stored.
+#[derive(Clone, Copy, Debug)]
+enum Stored {
+    /// It is the page of zeros that all share; whether it had to be read to know that.
+    Zero { untouched: bool },
+    /// The next `size` bytes of the batch's output, with the codec's flag or 0.
+    Data { size: u32, flag: u32 },
+    /// It could not be read.
+    Lost,
+}
+
+/// A batch on its way to the writer.
+#[derive(Debug, Default)]
+struct Output {
+    input: Batch,
+    stored: Vec<Stored>,
+    data: Vec<u8>,
+}
+
+struct Pages<'a> {
+    memory: &'a dyn PhysMemory,
+    ranges: &'a [PhysRange],
+    page_size: u32,
+    codec: &'static dyn Codec,
+    share_zeros: bool,
+}
+
+impl Work for Pages<'_> {
+    type Job = PfnRun;
+    type Tool = Box<dyn Encoder>;
+    type Buffer = Output;
+
+    fn tool(&self) -> Result<Self::Tool, RunError> {
+        Ok(self.codec.encoder(usize::try_from(self.page_size).unwrap_or(usize::MAX))?)
+    }
+
+    fn work(&self, job: &PfnRun, encoder: &mut Self::Tool, out: &mut Output) -> Result<(), RunError> {
+        let area = job.addresses(self.page_size);
+        out.input.read(self.memory, area, self.ranges, self.page_size);
+        out.stored.clear();
+        // As long as the input: pages that do not shrink are stored as they are.
+        let room = out.input.bytes.len();
+        if out.data.len() < room {
+            out.data.resize(room, 0);
+        }
+        let mut used = 0;
+        for (state, page) in out.input.pages(area, self.page_size) {
+            let free = out.data.get_mut(used..).unwrap_or_default();
+            let (stored, len) = self.store(state, page, encoder.as_mut(), free)?;
+            out.stored.push(stored);
+            used += len;
+        }
+        Ok(())
+    }
+}
+
+impl Pages<'_> {
+    /// Stores a page at the head of `free` and says how, and how many bytes it took.
+    fn store(
+        &self,
+        state: PageState,
+        page: &[u8],
+        encoder: &mut dyn Encoder,
+        free: &mut [u8],
+    ) -> Result<(Stored, usize), RunError> {
+        if state == PageState::Lost {
+            return Ok((Stored::Lost, 0));
+        }
+        let untouched = state == PageState::Untouched;
+        if self.share_zeros && zero(state, page) {
+            return Ok((Stored::Zero { untouched }, 0));
+        }
+        // An untouched page's part of the buffer holds whatever was there before.
+        let zeros;
+        let page = if untouched {
+            zeros = vec![0; page.len()];
+            &zeros
+        } else {
+            page
+        };
+        let (len, flag) = match encoder.compress(page, free)? {
+            Some(len) => (len, self.codec.flag()),
+            None => {
+                free.iter_mut().zip(page).for_each(|(to, from)| *to = *from);
+                (page.len(), 0)
+            }
+        };
+        Ok((Stored::Data { size: u32::try_from(len).unwrap_or(u32::MAX), flag }, len))
+    }
+}
+
+/// The writer's side.
+struct Writer<'a> {
+    sink: &'a mut dyn Sink,
+    endian: Endian,
+    page_size: u32,
+    zero_page: u64,
+    descs: Vec<u8>,
+    descs_at: u64,
+    data_at: u64,
+    lost: Lost,
+    summary: Summary,
+}
+
+impl Writer<'_> {
+    fn commit(&mut self, job: &PfnRun, out: &Output) -> Result<(), RunError> {
+        let mut data = self.data_at;
+        for (stored, number) in out.stored.iter().zip(job.first.0..) {
+            match *stored {
+                Stored::Zero { untouched } => {
+                    self.summary.zero_pages += 1;
+                    self.summary.untouched_pages += u64::from(untouched);
+                    write::push_desc(&mut self.descs, self.endian, self.zero_page, self.page_size, 0);
+                }
+                Stored::Data { size, flag } => {
+                    self.summary.compressed_pages += u64::from(flag != 0);
+                    self.summary.plain_pages += u64::from(flag == 0);
+                    write::push_desc(&mut self.descs, self.endian, data, size, flag);
+                    data = data.saturating_add(u64::from(size));
+                }
+                Stored::Lost => {
+                    let at = PfnRun { first: Pfn(number), count: 1 }.addresses(self.page_size).start();
+                    self.summary.lose(at, out.input.cause.as_deref().unwrap_or_default());
+                    self.lost.push(Pfn(number));
+                }
+            }
+        }
+        let len = usize::try_from(data - self.data_at).unwrap_or(usize::MAX);
+        if len > 0 {
+            self.sink.write_at(self.data_at, out.data.get(..len).unwrap_or_default()).map_err(RunError::Sink)?;
+        }
+        self.data_at = data;
+        if self.descs.len() >= DESC_BUFFER { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> Result<(), RunError> {
+        if !self.descs.is_empty() {
+            self.sink.write_at(self.descs_at, &self.descs).map_err(RunError::Sink)?;
+        }
+        self.descs_at = self.descs_at.saturating_add(self.descs.len() as u64);
+        self.descs.clear();
+        Ok(())
+    }
+
+    fn progress(&self, job: &PfnRun, total: u64, written: u64) -> Progress {
+        let size = u64::from(self.page_size);
+        let done = (self.summary.pages + job.count) * size;
+        Progress { done: done.min(total), total, zero: self.summary.zero_pages * size, written }
+    }
+}
+
+/// Everything but pages. A sink that can go back gets a header that says "incomplete" first; one that cannot is marked
+/// by what its format has at the end.
+fn put_head(plan: &Plan, layout: &KdumpLayout, guest: &Guest, sink: &mut dyn Sink) -> Result<(), RunError> {
+    let again = sink.rewritable();
+    put_header(plan, layout, guest, sink, again)?;
+    let sub = write::sub_header(plan, layout)?;
+    sink.write_at(u64::from(layout.page_size), &sub).map_err(RunError::Sink)?;
+    if again {
+        write::bitmaps(sink, layout, &[]).map_err(RunError::Sink)?;
+    }
+    Ok(())
+}
+
+fn put_header(
+    plan: &Plan,
+    layout: &KdumpLayout,
+    guest: &Guest,
+    sink: &mut dyn Sink,
+    incomplete: bool,
+) -> Result<(), RunError> {
+    let kernel = guest.vmcoreinfo.as_ref().map(|info| info as &dyn guestdump_arch::KernelFacts);
+    let header = write::header(plan, layout, write::crash_time(kernel), incomplete)?;
+    sink.write_at(0, &header).map_err(RunError::Sink)
+}
+
+/// The frames of a layout in batches.
+fn jobs(layout: &KdumpLayout) -> impl Iterator<Item = PfnRun> + Send + use<> {
+    let step = (BATCH / u64::from(layout.page_size)).max(1);
+    layout.runs.clone().into_iter().flat_map(move |run| {
+        let batches = run.count.div_ceil(step);
+        (0..batches).map(move |i| {
+            let first = run.first.0 + i * step;
+            PfnRun { first: Pfn(first), count: step.min(run.end().0 - first) }
+        })
+    })
+}
+
+/// Writes the dump.
+pub fn run(
+    plan: &Plan,
+    layout: &KdumpLayout,
+    guest: &Guest,
+    sink: &mut super::Counted<'_>,
+    options: RunOptions,
+    observer: &dyn Observer,
+) -> Result<Summary, RunError> {
+    let Some(codec) = plan.format.codec() else { return Err(RunError::NeedsSeek { format: plan.format.name }) };
+    let (page_size, share_zeros) = (layout.page_size, plan.dump_level & 1 != 0);
+    put_head(plan, layout, guest, sink)?;
+    let zeros = vec![0; usize::try_from(page_size).unwrap_or(0)];
+    if share_zeros && is_zero(&zeros) {
+        sink.write_at(layout.data_offset, &zeros).map_err(RunError::Sink)?;
+    }
+    let mut writer = Writer {
+        sink,
+        endian: plan.info.endian,
+        page_size,
+        zero_page: layout.data_offset,
+        descs: Vec::with_capacity(2 * DESC_BUFFER),
+        descs_at: layout.desc_offset,
+        data_at: layout.data_offset + if share_zeros { u64::from(page_size) } else { 0 },
+        lost: Lost::new(),
+        summary: Summary::default(),
+    };
+    let work = Pages { memory: guest.memory.as_ref(), ranges: &plan.ranges, page_size, codec, share_zeros };
+    let total = plan.memory_bytes();
+    pipeline::run(&work, jobs(layout), options.threads, observer, |job, out| {
+        writer.commit(job, out)?;
+        observer.progress(writer.progress(job, total, writer.data_at - layout.data_offset));
+        writer.summary.pages += job.count;
+        Ok(())
+    })?;
+    writer.flush()?;
+    let Writer { sink, lost, mut summary, data_at, descs_at, .. } = writer;
+    debug_assert_eq!(descs_at + lost.len() as u64 * DESC_LEN, layout.data_offset);
+    if !sink.rewritable() || !lost.is_empty() {
+        write::bitmaps(sink, layout, &lost).map_err(RunError::Sink)?;
+    }
+    if sink.rewritable() {
+        put_header(plan, layout, guest, sink, false)?;
+    }
+    sink.finish(data_at).map_err(RunError::Sink)?;
+    summary.file_len = data_at;
+    Ok(summary)
+}
