@@ -142,6 +142,7 @@ class Run:
         shutil.rmtree(self.out, ignore_errors=True)
         os.makedirs(self.out)
         self.ours, self.qemus = {}, {}          # format -> path
+        self.pieces, self.ram, self.devices = [], [], []
 
     def path(self, name):
         return os.path.join(self.out, name)
@@ -159,6 +160,7 @@ class Run:
         """Write a file with the program under test; its path, or None (and a failed check)."""
         path, start = self.path(name), time.monotonic()
         done = subprocess.run(self.command(path, format_name, *arguments), stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        self.said = done.stdout
         detail = "%.1f s" % (time.monotonic() - start) if done.returncode == 0 else "exit %d: %s" % (done.returncode, done.stderr.strip()[-300:])
         if not self.check("dump " + name, done.returncode == 0 and os.path.exists(path), detail):
             return None
@@ -183,6 +185,7 @@ def check_state(run):
     guest = run.guest
     path = run.dump("running.elf", "elf", "--json")
     run.equal("runs after a dump", guest.status(), "running")
+    check_json(run)
     if path:
         check_overwrite(run, path)
         os.unlink(path)
@@ -199,6 +202,16 @@ def check_state(run):
         os.unlink(path)
     with guest.watch() as monitor:
         monitor.cmd("cont")
+
+
+def check_json(run):
+    """The last line of --json is the summary."""
+    lines = run.said.splitlines() or [""]
+    try:
+        summary = json.loads(lines[-1])
+    except ValueError:
+        summary = {}
+    run.check("--json: summary", summary.get("schema") == 1, lines[-1][:200])
 
 
 def check_overwrite(run, path):
@@ -241,13 +254,15 @@ def check_interrupted(run, number):
     """A signal in the middle of a dump to a file: failure, a running guest, no file."""
     name, where = signal.Signals(number).name, run.path("interrupted")
     os.makedirs(where)
-    process = subprocess.Popen(run.command(os.path.join(where, "out"), "kdump-raw-zlib"), stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = ["taskset", "-c", str(min(os.sched_getaffinity(0))), *run.command(os.path.join(where, "out"), "kdump-raw-zlib")]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)        # on one CPU, to be slow enough
     begun = wait_until(lambda: any(os.path.getsize(os.path.join(where, f)) for f in os.listdir(where)), 10)
     process.send_signal(number)
     try:
         status = process.wait(10)
     except subprocess.TimeoutExpired:
         process.kill()
+        process.wait()
         status = "no end"
     run.check("%s: comes in the middle" % name, begun and status != 0, "exit %s" % status)
     run.check("%s: guest runs" % name, run.guest.wait_for("running", 2) is not None)
@@ -328,21 +343,26 @@ def make_qemus(run):
             run.guest.dump(run.qemus[name], name)
 
 
-def check_dumps(run):
-    """Everything in our files against QEMU's of the same guest."""
+def make_all(run):
+    """Our files and QEMU's; what is RAM and what is other memory."""
     make_ours(run)
     make_qemus(run)
-    pieces, devices = run.guest.memory_map()
-    ram = judges.merge((start, start + length) for start, length, _ in pieces)
-    run.report.note(run.case.name, "RAM %s, device memory %s" % (judges.show_ranges(ram), judges.show_ranges(devices)))
+    run.pieces, run.devices = run.guest.memory_map()
+    run.ram = judges.merge((start, start + length) for start, length, _ in run.pieces)
+    run.report.note(run.case.name, "RAM %s, device memory %s" % (judges.show_ranges(run.ram), judges.show_ranges(run.devices)))
+
+
+def check_dumps(run):
+    """Everything in our files against QEMU's of the same guest."""
     qemu = judges.Elf(run.qemus["elf"])
-    check_elf(run, qemu, ram, pieces)
-    check_range(run, qemu, ram)
-    check_kdumps(run, qemu, ram, devices)
+    check_elf(run, qemu)
+    check_range(run, qemu)
+    check_kdumps(run, qemu)
     check_flattened(run)
 
 
-def check_elf(run, qemu, ram, pieces):
+def check_elf(run, qemu):
+    ram = run.ram
     for name in ("elf", "elf --device-memory"):
         if name not in run.ours:
             continue
@@ -357,7 +377,7 @@ def check_elf(run, qemu, ram, pieces):
         check_fields(run, name, ours, qemu, expected_elf(run.case, within is None))
     path = run.guest.ram_file()
     if path and "elf" in run.ours:
-        verdict = judges.compare_memory(judges.Elf(run.ours["elf"]), judges.RawRam(path, pieces))
+        verdict = judges.compare_memory(judges.Elf(run.ours["elf"]), judges.RawRam(path, run.pieces))
         run.check("elf: memory is that of the RAM file", verdict, verdict)
 
 
@@ -374,19 +394,19 @@ def check_fields(run, name, ours, theirs, expected):
     run.check(name + ": header fields", not wrong, "; ".join(wrong) or "%d differ, as meant" % len(found))
 
 
-def check_range(run, qemu, ram):
+def check_range(run, qemu):
     """--begin and --length, across the VGA hole and at odd addresses."""
     for begin, length in ((0x90000, 0x80000), (0x100123, 0x1001)):
-        name = "elf 0x%x+0x%x" % (begin, length)
+        name, within = "elf 0x%x+0x%x" % (begin, length), judges.intersect([(begin, begin + length)], run.ram)
         path = run.dump("elf-range", "elf", "--force", "--begin", hex(begin), "--length", hex(length))
         if path:
-            verdict = judges.compare_memory(judges.Elf(path), qemu, judges.intersect([(begin, begin + length)], ram))
+            verdict = judges.compare_memory(judges.Elf(path), qemu, within)
             run.check(name, verdict, verdict)
-            run.equal(name + ": ranges", judges.Elf(path).ranges(), judges.intersect([(begin, begin + length)], ram))
+            run.equal(name + ": ranges", judges.Elf(path).ranges(), within)
             os.unlink(path)
 
 
-def check_kdumps(run, qemu_elf, ram, devices):
+def check_kdumps(run, qemu_elf):
     """Every raw kdump page by page against QEMU's."""
     theirs = judges.Kdump(run.qemus.get("kdump-raw-zlib") or run.qemus["kdump-zlib"])
     verdict = judges.compare_to_memory(theirs, qemu_elf)
@@ -397,15 +417,15 @@ def check_kdumps(run, qemu_elf, ram, devices):
             continue
         ours = judges.Kdump(run.ours[name])
         run.equal(name + ": structure", ours.problems(), [])
-        verdict = judges.compare_pages(ours, theirs, devices)
+        verdict = judges.compare_pages(ours, theirs, run.devices)
         run.check(name + ": pages", verdict, verdict)
-        run.equal(name + ": ranges", (ours.ranges(), ours.known_ranges()), (ram, ram))
+        run.equal(name + ": ranges", (ours.ranges(), ours.known_ranges()), (run.ram, run.ram))
         check_notes(run, name, ours, theirs)
         check_fields(run, name, ours, theirs, expected_kdump(run.case, run.guest.qemu) | (set() if codec == "zlib" else {"status"}))
-        check_values(run, name, ours, ram, codec)
+        check_values(run, name, ours, codec)
 
 
-def check_values(run, name, ours, ram, codec):
+def check_values(run, name, ours, codec):
     """The fields that are not QEMU's hold what the guest says of itself."""
     uname = run.guest.uname()
     for field, where in (("sysname", 0), ("nodename", 1), ("release", 2)):
@@ -413,7 +433,7 @@ def check_values(run, name, ours, ram, codec):
     run.check(name + ": version", ours.header["version"] and ours.header["version"].decode() in uname, ours.header["version"].decode())
     run.equal(name + ": machine", ours.header["machine"].decode(), uname.split()[-2])
     run.equal(name + ": status", ours.header["status"], CODEC_STATUS[codec])
-    run.equal(name + ": max_mapnr", ours.max_mapnr, -(-ram[-1][1] // ours.block_size))
+    run.equal(name + ": max_mapnr", ours.max_mapnr, -(-run.ram[-1][1] // ours.block_size))
     base = re.search(rb"^NUMBER\(phys_base\)=(-?\d+)$", ours.vmcoreinfo or b"", re.M)
     run.equal(name + ": phys_base", ours.header["sub.phys_base"], int(base.group(1)) if base else 0)
 
@@ -498,10 +518,11 @@ def reader_jobs(run):
     files += [(name, run.ours[name], True) for name in flat]
     if run.with_table:
         files += [("QEMU's " + name, path, False) for name, path in run.qemus.items()]
-    return [(name, path, reader, ours) for name, path, ours in files for reader in run.case.readers if applies(run.case, name, reader)]
+    return [(name, path, reader, ours) for name, path, ours in files for reader in run.case.readers 
+            if applies(run.case, name, reader, run.with_table)]
 
 
-def applies(case, name, reader):
+def applies(case, name, reader, everything):
     """Whether a reader is for this kind of file; an ELF reader has nothing to say of a kdump."""
     vmlinux = os.path.exists(vmlinux_of(case))
     if reader in ELF_READERS and "elf" not in name:
@@ -511,8 +532,13 @@ def applies(case, name, reader):
     if reader == "drgn + vmlinux":
         return vmlinux and kernel_reading(case, name)
     if reader == "crash":
-        return vmlinux
+        return vmlinux and (everything or (name, case.name) in CRASH_READS)
     return True
+
+
+# crash needs ten seconds for the kernel's debug information each time; with --table it reads every file
+CRASH_READS = {(name, "x86_64") for name in ("elf", "kdump-raw-zlib", "kdump-raw-lzo", "kdump-raw-snappy", "kdump-raw-zstd", "kdump-zlib")}
+CRASH_READS |= {("elf", "x86_64-4level"), ("elf", "x86_64-qemu72")}
 
 
 def kernel_reading(case, name):
@@ -526,9 +552,9 @@ def vmlinux_of(case):
 
 def check_readers(run):
     """Every reader on every file, two at a time; ours must open unless REFUSALS says why not."""
-    jobs = reader_jobs(run)
+    jobs, reference = reader_jobs(run), readers.Reference(run.qemus["elf"], run.ram)
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        results = pool.map(lambda job: readers.READERS[job[2]].read(job[1], run.qemus["elf"], vmlinux_of(run.case)), jobs)
+        results = pool.map(lambda job: readers.READERS[job[2]].read(job[1], reference, vmlinux_of(run.case)), jobs)
         for (name, _, reader, ours), outcome in zip(jobs, results):
             run.report.cell(run.case.name, name, reader, outcome)
             if not ours:
@@ -541,9 +567,6 @@ def check_readers(run):
 
 # ---------------------------------------------------------------------------------------------------- all cases
 
-STEPS = {"dumps": check_dumps, "makedumpfile": check_makedumpfile, "readers": check_readers}
-
-
 def run_case(case, options, report):
     """Boot one guest and go through the case's parts."""
     start = time.monotonic()
@@ -553,17 +576,16 @@ def run_case(case, options, report):
         report.note(case.name, "booted after %.0f s, QEMU %d.%d" % (time.monotonic() - start, *guest.qemu))
         run = Run(case, guest, options, report)
         if "state" in parts:
-            check_state(run)
+            timed(run, "state", check_state)
         with guest.watch() as monitor:
             monitor.cmd("stop")
-        if "dumps" in parts:
-            timed(run, "dumps", check_dumps)
-        elif "makedumpfile" in parts or "readers" in parts:
-            make_ours(run)
-            make_qemus(run)
-    for part in ("makedumpfile", "readers"):
+        if set(parts) - {"state"}:
+            timed(run, "making dumps", make_all)
+            if "dumps" in parts:
+                timed(run, "comparing dumps", check_dumps)
+    for part, action in (("makedumpfile", check_makedumpfile), ("readers", check_readers)):
         if part in parts:
-            timed(run, part, STEPS[part])
+            timed(run, part, action)
     if not options.keep:
         shutil.rmtree(run.out)
     report.note(case.name, "took %.0f s" % (time.monotonic() - start))

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""read_drgn.py DUMP REFERENCE-ELF [VMLINUX]   open a dump with drgn; one JSON object of {step: [ok, detail]} on stdout.
+"""read_drgn.py DUMP REFERENCE-ELF START-END,... [VMLINUX]   open a dump with drgn; one JSON object of {step: [ok, detail]}.
 
-REFERENCE-ELF tells which physical memory to expect.  With VMLINUX the kernel's own structures are followed as well.
+REFERENCE-ELF tells what to expect in the physical addresses START-END.  With VMLINUX the kernel's own structures are followed as well.
 """
 import json
 import logging
@@ -15,10 +15,9 @@ SAMPLES = 256
 BANNER = "Linux version"
 
 
-def physical(program, reference):
-    """Pages spread over the reference's memory that drgn reads differently."""
-    ranges, bad = reference.ranges(), []
-    step = max(1, judges.total(ranges) // 4096 // SAMPLES) * 4096
+def physical(program, reference, ranges):
+    """Pages spread over `ranges` that are not as in the reference."""
+    bad, step = [], max(1, judges.total(ranges) // 4096 // SAMPLES) * 4096
     places = [at for start, end in ranges for at in range(start, end - 4095, step)]
     for at in places:
         if program.read(at, 4096, physical=True) != reference.read(at, 4096):
@@ -59,9 +58,10 @@ def cmdlines(program):
     return seeds[0].decode()[-14:]
 
 
-def main(path, reference_path, vmlinux=None):
+def main(path, reference_path, ranges, vmlinux=None):
     logging.disable(logging.CRITICAL)
     program, results = drgn.Program(), {}
+    places = [tuple(map(int, r.split("-"))) for r in ranges.split(",")]
 
     def step(name, action):
         try:
@@ -72,7 +72,7 @@ def main(path, reference_path, vmlinux=None):
 
     if step("open", lambda: (program.set_core_dump(path), program.platform.arch.name)[1]):
         step("kernel", lambda: program["VMCOREINFO"].string_().decode().splitlines()[0])
-        step("physical", lambda: physical(program, judges.Elf(reference_path)))
+        step("physical", lambda: physical(program, judges.Elf(reference_path), places))
         if vmlinux and step("debug info", lambda: program.load_debug_info([vmlinux])):
             step("tasks", lambda: tasks(program))
             step("dmesg", lambda: dmesg(program))

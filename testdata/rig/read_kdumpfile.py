@@ -1,5 +1,6 @@
 #!/usr/bin/python3
-"""read_kdumpfile.py DUMP REFERENCE-ELF   open a dump with libkdumpfile; one JSON object of {step: [ok, detail]} on stdout."""
+"""read_kdumpfile.py DUMP REFERENCE-ELF START-END,...   open a dump with libkdumpfile; one JSON object of
+{step: [ok, detail]}."""
 import json
 import sys
 
@@ -10,10 +11,9 @@ import judges
 SAMPLES = 256
 
 
-def physical(context, reference):
-    """Pages spread over the reference's memory that libkdumpfile reads differently."""
-    ranges, bad = reference.ranges(), []
-    step = max(1, judges.total(ranges) // 4096 // SAMPLES) * 4096
+def physical(context, reference, ranges):
+    """Pages spread over `ranges` that are not as in the reference."""
+    bad, step = [], max(1, judges.total(ranges) // 4096 // SAMPLES) * 4096
     places = [at for start, end in ranges for at in range(start, end - 4095, step)]
     for at in places:
         if bytes(context.read(kdumpfile.KDUMP_MACHPHYSADDR, at, 4096)) != reference.read(at, 4096):
@@ -39,8 +39,8 @@ def release(context):
     return noted
 
 
-def main(path, reference_path):
-    results = {}
+def main(path, reference_path, ranges):
+    results, places = {}, [tuple(map(int, r.split("-"))) for r in ranges.split(",")]
 
     def step(name, action):
         try:
@@ -53,7 +53,7 @@ def main(path, reference_path):
     if step("open", lambda: (context.append(kdumpfile.kdumpfile(file=path)), context[0].attr["file.format"])[1]):
         step("arch", lambda: context[0].attr["arch.name"])
         step("linux", lambda: context[0].attr.__setitem__("addrxlat.ostype", "linux") or "ostype")
-        step("physical", lambda: physical(context[0], judges.Elf(reference_path)))
+        step("physical", lambda: physical(context[0], judges.Elf(reference_path), places))
         step("registers", lambda: registers(context[0]))
         step("release", lambda: release(context[0]))
     print(json.dumps(results))

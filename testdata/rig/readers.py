@@ -1,4 +1,4 @@
-"""What the programs that people use say of a dump.  Each reader is a function of (dump, reference ELF, vmlinux or None) that
+"""What the programs that people use say of a dump.  Each reader is a function of (dump, Reference, path of vmlinux) that
 returns an Outcome; none looks at who wrote the dump."""
 import collections
 import json
@@ -13,6 +13,7 @@ TIMEOUT = 300
 
 Outcome = collections.namedtuple("Outcome", "ok detail")
 Reader = collections.namedtuple("Reader", "name version read")
+Reference = collections.namedtuple("Reference", "path ranges")        # an ELF dump that says what physical memory holds
 
 
 def run(command, **options):
@@ -36,7 +37,7 @@ def expect(status, text, patterns, *also):
     """Ok when the program succeeded and every pattern is in what it printed."""
     lost = [p for p in patterns if not re.search(p, text, re.M)]
     if status != 0 or lost:
-        return Outcome(False, "exit %d%s: %s" % (status, ", no /%s/" % lost[0] if lost else "", last_words(text, *also)))
+        return Outcome(False, last_words(text, *also) if status else "no /%s/ in what it printed" % lost[0])
     return Outcome(True, "")
 
 
@@ -69,9 +70,10 @@ def python_with(module):
     raise RuntimeError("no Python with the module %s; run setup.sh" % module)
 
 
-def steps(module, script, arguments):
+def steps(module, script, dump, reference, *more):
     """Run one of the read_*.py scripts; the first step that failed is the outcome."""
-    status, out, err = run([python_with(module), os.path.join(HERE, script), *arguments])
+    ranges = ",".join("%d-%d" % r for r in reference.ranges)
+    status, out, err = run([python_with(module), os.path.join(HERE, script), dump, reference.path, ranges, *more])
     try:
         results = json.loads(out)
     except ValueError:
@@ -81,15 +83,15 @@ def steps(module, script, arguments):
 
 
 def drgn(dump, reference, _vmlinux):
-    return steps("drgn", "read_drgn.py", [dump, reference])
+    return steps("drgn", "read_drgn.py", dump, reference)
 
 
 def drgn_kernel(dump, reference, vmlinux):
-    return steps("drgn", "read_drgn.py", [dump, reference, vmlinux])
+    return steps("drgn", "read_drgn.py", dump, reference, vmlinux)
 
 
 def libkdumpfile(dump, reference, _vmlinux):
-    return steps("kdumpfile", "read_kdumpfile.py", [dump, reference])
+    return steps("kdumpfile", "read_kdumpfile.py", dump, reference)
 
 
 # ---------------------------------------------------------------------------------------------------- crash, makedumpfile

@@ -7,7 +7,7 @@ use common::tables::Scheme;
 use common::{oracle, read, walks};
 use guestdump_arch::conformance::check_walks;
 use guestdump_arch::paging::walk::Walker;
-use guestdump_arch::{Endian, Extent, MemoryError, Paging, PhysAddr, PhysMemory, Presence, Registers, VirtAddr, Vcpu};
+use guestdump_arch::{Endian, Extent, MemoryError, Paging, PhysAddr, PhysMemory, Presence, Registers, Vcpu, VirtAddr};
 use guestdump_i386::ARCH;
 
 #[test]

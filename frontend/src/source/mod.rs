@@ -1,11 +1,20 @@
 //! Where a guest comes from. One module for each kind of source, one line each in [`open`].
 
+pub mod demo;
+pub mod dump;
 pub mod manifest;
+pub mod process;
 pub mod qmp;
+pub mod raw;
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use guestdump_core::arch::{Arch, Endian};
+use guestdump_core::format::ReadError;
 use guestdump_core::guest::Guest;
+use guestdump_core::kernel;
+use thiserror::Error;
 
 /// What a guest is opened for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,6 +35,16 @@ pub trait Session: core::fmt::Debug {
     fn finish(self: Box<Self>) -> Result<Option<Duration>, SourceError>;
 }
 
+/// The session of a guest that is no process.
+#[derive(Debug)]
+pub struct Still;
+
+impl Session for Still {
+    fn finish(self: Box<Self>) -> Result<Option<Duration>, SourceError> {
+        Ok(None)
+    }
+}
+
 /// A guest and what keeps it open.
 #[derive(Debug)]
 pub struct Opened {
@@ -33,4 +52,137 @@ pub struct Opened {
     pub guest: Guest,
     /// What ends with its use.
     pub session: Box<dyn Session>,
+}
+
+/// Which guest, and what the user says about it.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// `qmp:PATH`, `demo:ARCH`, a manifest, its folder, or a dump.
+    pub source: String,
+    /// What `--arch` says.
+    pub arch: Option<(&'static dyn Arch, Option<Endian>)>,
+    /// What for.
+    pub purpose: Purpose,
+    /// Our own executable, which watches over a stopped guest.
+    pub watchdog: Option<PathBuf>,
+}
+
+/// Why there is no guest.
+#[derive(Debug, Error)]
+pub enum SourceError {
+    /// The manifest is wrong.
+    #[error(transparent)]
+    Manifest(#[from] manifest::ManifestError),
+    /// The live QEMU does not hand it over.
+    #[error(transparent)]
+    Qmp(#[from] qmp::QmpError),
+    /// The dump cannot be read.
+    #[error("{path}: {source}")]
+    Dump {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: ReadError,
+    },
+    /// The path cannot be opened.
+    #[error("cannot open {path}: {source}")]
+    Open {
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// There is no such sample.
+    #[error("no sample guest is called {name}")]
+    NoDemo {
+        /// What was asked for.
+        name: String,
+        /// Names that exist.
+        known: String,
+    },
+    /// `--arch` and the source disagree.
+    #[error("--arch says {wanted}, but the guest is {found}")]
+    Contradiction {
+        /// What the user said.
+        wanted: String,
+        /// What the source says.
+        found: String,
+    },
+}
+
+impl SourceError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Manifest(error) => error.hint(),
+            Self::Qmp(error) => error.hint(),
+            Self::Dump { source: ReadError::Unrecognised { .. }, .. } => {
+                Some("raw memory needs a manifest that says what it is: see the README, \"Raw memory\"".to_owned())
+            }
+            Self::Dump { source: ReadError::Machine { .. }, .. } => Some("say which it is with --arch".to_owned()),
+            Self::NoDemo { known, .. } => Some(format!("there are {known}")),
+            Self::Open { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+                Some("a source is qmp:SOCKET, a manifest (guest.toml), demo:ARCH, or a dump".to_owned())
+            }
+            Self::Contradiction { .. } => Some("leave --arch out: the source says what it is".to_owned()),
+            Self::Dump { .. } | Self::Open { .. } => None,
+        }
+    }
+}
+
+/// Opens a guest.
+///
+/// # Errors
+/// [`SourceError`]. A guest that was stopped for it runs again.
+pub fn open(request: &Request) -> Result<Opened, SourceError> {
+    let (mut opened, search) = open_source(request)?;
+    if let Some((arch, endian)) = request.arch {
+        check_arch(&mut opened.guest, arch, endian)?;
+    }
+    if search {
+        kernel::find_vmcoreinfo(&mut opened.guest);
+    }
+    if let Some(info) = &opened.guest.vmcoreinfo {
+        opened.guest.remarks.push(format!("VMCOREINFO {}", info.origin()));
+    }
+    Ok(opened)
+}
+
+/// The guest, and whether its RAM may be searched for what its kernel says of itself.
+fn open_source(request: &Request) -> Result<(Opened, bool), SourceError> {
+    let source = request.source.as_str();
+    let still = |guest| Opened { guest, session: Box::new(Still) };
+    if let Some(socket) = source.strip_prefix("qmp:") {
+        let live = qmp::QmpSource::new(PathBuf::from(socket), request.watchdog.clone());
+        return Ok((live.open(request.purpose)?, true));
+    }
+    if let Some(name) = source.strip_prefix("demo:") {
+        let known = demo::names().join(", ");
+        let guest = demo::guest(name).ok_or_else(|| SourceError::NoDemo { name: name.to_owned(), known })?;
+        return Ok((still(guest), true));
+    }
+    let path = Path::new(source);
+    if path.is_dir() || path.extension().is_some_and(|ending| ending == "toml") {
+        let found = manifest::ManifestSource { path: path.to_owned() }.open()?;
+        return Ok((still(found.guest), found.search_vmcoreinfo));
+    }
+    Ok((still(dump::open(path, request.arch.map(|arch| arch.0))?), false))
+}
+
+/// Takes what `--arch` says, or refuses it where the source says otherwise.
+fn check_arch(guest: &mut Guest, arch: &'static dyn Arch, endian: Option<Endian>) -> Result<(), SourceError> {
+    let names = [guest.arch.identity().name, guest.arch_of_dump().identity().name];
+    let found = |guest: &Guest| {
+        let order = guest.endian.map_or(String::new(), |endian| format!(", {}", endian.name()));
+        format!("{}{order}", names.first().unwrap_or(&""))
+    };
+    let other_order = endian.is_some_and(|endian| guest.endian.is_some_and(|known| known != endian));
+    if !names.contains(&arch.identity().name) || other_order {
+        let order = endian.filter(|_| other_order).map_or(String::new(), |endian| format!(", {}", endian.name()));
+        let wanted = format!("{}{order}", arch.identity().name);
+        return Err(SourceError::Contradiction { wanted, found: found(guest) });
+    }
+    guest.endian = guest.endian.or(endian);
+    Ok(())
 }

@@ -177,8 +177,7 @@ fn cpus(arch: &'static dyn Arch, tables: &[Table<'_>]) -> Result<Vec<Vcpu>, Faul
     for (index, table) in tables.iter().enumerate() {
         let id = cpu_id(table, index)?;
         if let Some(other) = index_of.insert(id, index) {
-            let problem = Problem::SameCpu { id, other };
-            return Err(table.get("id").map_or_else(|| table.fault(problem), |value| value.fault(problem)));
+            return Err(id_fault(table, Problem::SameCpu { id, other }));
         }
         let registers = match table.get("registers") {
             Some(value) => registers(arch, &value)?,
@@ -191,13 +190,17 @@ fn cpus(arch: &'static dyn Arch, tables: &[Table<'_>]) -> Result<Vec<Vcpu>, Faul
 }
 
 fn cpu_id(table: &Table<'_>, index: usize) -> Result<u32, Fault> {
-    let (id, value) = match table.get("id") {
-        Some(value) => (value.bytes()?.value, Some(value)),
-        None => (index as u64, None),
-    };
+    let id = table.get("id").map_or(Ok(index as u64), |value| value.bytes().map(|id| id.value))?;
     let small = u32::try_from(id).ok().filter(|_| id <= MAX_CPU_ID);
-    let fault = || value.map_or_else(|| table.fault(Problem::CpuId(id)), |value| value.fault(Problem::CpuId(id)));
-    small.ok_or_else(fault)
+    small.ok_or_else(|| id_fault(table, Problem::CpuId(id)))
+}
+
+/// A problem of a vCPU's number, which may be written or not.
+fn id_fault(table: &Table<'_>, problem: Problem) -> Fault {
+    match table.get("id") {
+        Some(value) => value.fault(problem),
+        None => table.fault(problem),
+    }
 }
 
 fn registers(arch: &'static dyn Arch, table: &Value<'_>) -> Result<Registers, Fault> {

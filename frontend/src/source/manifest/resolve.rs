@@ -8,7 +8,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use guestdump_arch::{PhysAddr, PhysRange, Vcpu};
+use guestdump_arch::{PhysAddr, PhysRange};
 use guestdump_core::block::{Backing, Block, BlockMemory, Zeros};
 use guestdump_core::guest::Guest;
 use guestdump_core::vmcoreinfo::{MAX_LEN as MAX_VMCOREINFO, Origin, Vmcoreinfo};
@@ -99,9 +99,10 @@ impl Manifest {
             machine_page_size: self.page_size,
             blocks,
             memory,
-            vcpus: self.cpus.iter().map(Vcpu::clone).collect(),
+            vcpus: self.cpus.clone(),
             notes: None,
             vmcoreinfo,
+            banner: None,
             remarks: vec![format!("described by {}", self.file.display())],
         };
         Ok(ManifestGuest { guest, search_vmcoreinfo: self.vmcoreinfo != VmcoreinfoFrom::Nowhere })

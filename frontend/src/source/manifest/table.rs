@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use serde_spanned::Spanned;
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{ManifestError, Problem};

@@ -96,10 +96,10 @@ impl Reading {
             }
             if from_monitor {
                 client.fill(pending.command, deadline, timeout)?;
-                match client.take_reply(pending) {
-                    Ok(None) => {}
-                    Ok(Some(_)) => return Ok(Some(Ok(()))),
-                    Err(error) => return Ok(Some(Err(error))),
+                let reply = client.take_reply(pending).transpose();
+                if let Some(reply) = reply {
+                    self.is_complete()?;
+                    return Ok(Some(reply.map(drop)));
                 }
             }
         }

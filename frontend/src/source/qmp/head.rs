@@ -43,7 +43,7 @@ pub enum HeadError {
         why: String,
     },
     /// More notes than any guest has.
-    #[error("more than {MAX_NOTES} notes")]
+    #[error("more than {MAX_NOTES} notes, or {MAX_HEAD_BYTES} bytes of them")]
     TooManyNotes,
 }
 
@@ -118,20 +118,16 @@ fn parse_as<Elf: FileHeader<Endian = Endianness>>(data: &[u8]) -> Result<Parsed,
         Ok(segments) => segments,
         Err(more) => return Ok(Parsed::More(more)),
     };
-    let mut notes = Vec::new();
-    for segment in segments.iter().filter(|segment| segment.p_type(endian) == PT_NOTE) {
-        let (offset, size) = segment.file_range(endian);
-        if let Some(more) = missing(data, "PT_NOTE", offset, size)? {
-            return Ok(Parsed::More(more));
-        }
-        collect_notes::<Elf>(segment, endian, data, &mut notes)?;
-    }
+    let notes = match notes::<Elf>(segments, endian, data)? {
+        Ok(notes) => notes,
+        Err(more) => return Ok(Parsed::More(more)),
+    };
     let loads = segments.iter().filter_map(|segment| load(segment, endian)).collect();
     let order = if endian == Endianness::Big { Endian::Big } else { Endian::Little };
     Ok(Parsed::Whole(Head { endian: order, machine: header.e_machine(endian).0, loads, notes }))
 }
 
-/// The program headers, or how many bytes are needed to have them.
+/// Something, or how many bytes are needed to have it.
 type OrMore<T> = Result<T, usize>;
 
 fn segments<'d, Elf: FileHeader<Endian = Endianness>>(
@@ -146,13 +142,11 @@ fn segments<'d, Elf: FileHeader<Endian = Endianness>>(
         }
     }
     let part = "program headers";
-    let malformed = |error: object::read::Error| HeadError::Malformed { part, why: why(&error) };
-    let number = phnum(header, endian, data)?;
-    let size = u64::from(number) * size_of::<Elf::ProgramHeader>() as u64;
+    let size = u64::from(phnum(header, endian, data)?) * size_of::<Elf::ProgramHeader>() as u64;
     if let Some(more) = missing(data, part, header.e_phoff(endian).into(), size)? {
         return Ok(Err(more));
     }
-    Ok(Ok(header.program_headers(endian, data).map_err(malformed)?))
+    Ok(Ok(header.program_headers(endian, data).map_err(malformed(part))?))
 }
 
 fn phnum<Elf: FileHeader<Endian = Endianness>>(
@@ -163,10 +157,9 @@ fn phnum<Elf: FileHeader<Endian = Endianness>>(
     if header.e_phnum(endian) != PN_XNUM {
         return Ok(header.e_phnum(endian).into());
     }
-    let malformed = |error: object::read::Error| HeadError::Malformed { part: "section header 0", why: why(&error) };
-    let section = header.section_0(endian, data).map_err(malformed)?;
-    let missing = HeadError::Malformed { part: "e_phnum", why: "is PN_XNUM, and there is no section header".to_owned() };
-    section.map(|section| section.sh_info(endian)).ok_or(missing)
+    let section = header.section_0(endian, data).map_err(malformed("section header 0"))?;
+    let why = || "is PN_XNUM, and there is no section header".to_owned();
+    section.map(|section| section.sh_info(endian)).ok_or_else(|| HeadError::Malformed { part: "e_phnum", why: why() })
 }
 
 fn load<Segment: ProgramHeader<Endian = Endianness>>(segment: &Segment, endian: Endianness) -> Option<Load> {
@@ -176,22 +169,44 @@ fn load<Segment: ProgramHeader<Endian = Endianness>>(segment: &Segment, endian: 
     (segment.p_type(endian) == PT_LOAD && load.len_bytes > 0).then_some(load)
 }
 
+fn notes<Elf: FileHeader<Endian = Endianness>>(
+    segments: &[Elf::ProgramHeader],
+    endian: Endianness,
+    data: &[u8],
+) -> Result<OrMore<Vec<Note>>, HeadError> {
+    let of_notes = || segments.iter().filter(|segment| segment.p_type(endian) == PT_NOTE);
+    let mut more = None;
+    for segment in of_notes() {
+        let (offset, size) = segment.file_range(endian);
+        more = more.max(missing(data, "PT_NOTE", offset, size)?);
+    }
+    if let Some(more) = more {
+        return Ok(Err(more));
+    }
+    let mut notes = Vec::new();
+    let mut room = MAX_HEAD_BYTES;
+    for segment in of_notes() {
+        collect_notes::<Elf>(segment, endian, data, &mut notes, &mut room)?;
+    }
+    Ok(Ok(notes))
+}
+
 fn collect_notes<Elf: FileHeader<Endian = Endianness>>(
     segment: &Elf::ProgramHeader,
     endian: Endianness,
     data: &[u8],
     notes: &mut Vec<Note>,
+    room: &mut u64,
 ) -> Result<(), HeadError> {
-    let malformed = |error: object::read::Error| HeadError::Malformed { part: "notes", why: why(&error) };
-    let Some(mut found) = segment.notes(endian, data).map_err(malformed)? else { return Ok(()) };
-    while let Some(note) = found.next().map_err(malformed)? {
+    let Some(mut found) = segment.notes(endian, data).map_err(malformed("notes"))? else { return Ok(()) };
+    while let Some(note) = found.next().map_err(malformed("notes"))? {
         // QEMU reserves room for the widest SVE note of each vCPU; what a narrower one leaves is zero.
         if note.n_namesz(endian) == 0 && note.n_descsz(endian) == 0 {
             continue;
         }
-        if notes.len() == MAX_NOTES {
-            return Err(HeadError::TooManyNotes);
-        }
+        let size = u64::from(note.n_namesz(endian)) + u64::from(note.n_descsz(endian));
+        // Segments may overlap, so that what they hold is no bound for what is kept.
+        *room = room.checked_sub(size).filter(|_| notes.len() < MAX_NOTES).ok_or(HeadError::TooManyNotes)?;
         notes.push(Note { name: note.name().to_vec(), n_type: note.n_type(endian).0, desc: note.desc().to_vec() });
     }
     Ok(())
@@ -207,7 +222,6 @@ fn missing(data: &[u8], part: &'static str, offset: u64, len: u64) -> Result<Opt
     Ok((data.len() < end).then_some(end))
 }
 
-/// The ELF reader's words; its error type keeps them to itself.
-fn why(error: &object::read::Error) -> String {
-    error.to_string()
+fn malformed(part: &'static str) -> impl Fn(object::read::Error) -> HeadError {
+    move |error| HeadError::Malformed { part, why: error.to_string() }
 }

@@ -1,0 +1,57 @@
+//! An existing dump as a source: converted, clipped, compressed anew.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use guestdump_core::arch::Arch;
+use guestdump_core::format::DumpFile;
+use guestdump_core::format::read::{self, Dump};
+use guestdump_core::guest::Guest;
+
+use super::SourceError;
+
+/// A file of the host.
+#[derive(Debug)]
+struct HostFile {
+    file: File,
+    len: u64,
+}
+
+impl DumpFile for HostFile {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(buf, offset)
+    }
+}
+
+/// Opens a dump to look at it.
+///
+/// # Errors
+/// [`SourceError::Open`], [`SourceError::Dump`].
+pub fn read(path: &Path) -> Result<Dump, SourceError> {
+    let open = |source| SourceError::Open { path: path.to_owned(), source };
+    let file = File::open(path).map_err(open)?;
+    let metadata = file.metadata().map_err(open)?;
+    if !metadata.is_file() {
+        return Err(open(io::Error::other("not a regular file")));
+    }
+    let file = HostFile { file, len: metadata.len() };
+    read::open(Arc::new(file)).map_err(|source| SourceError::Dump { path: path.to_owned(), source })
+}
+
+/// Opens a dump as a guest.
+///
+/// # Errors
+/// As [`read()`].
+pub fn open(path: &Path, arch: Option<&'static dyn Arch>) -> Result<Guest, SourceError> {
+    // What the dump says counts; --arch helps where it says nothing.
+    let dump = read(path)?;
+    let arch = dump.arch.or(arch);
+    dump.into_guest(arch).map_err(|source| SourceError::Dump { path: path.to_owned(), source })
+}

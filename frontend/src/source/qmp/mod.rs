@@ -1,0 +1,241 @@
+//! A live QEMU, through its QMP monitor: registers, notes and memory map in QEMU's own words, memory past QEMU from its
+//! process or its RAM file.
+//!
+//! | file | what |
+//! |---|---|
+//! | `wire`, `client` | the protocol: lines, messages; one connection |
+//! | `replies`, `head` | what QEMU says: monitor replies, the head of an ELF dump (pure functions) |
+//! | `capture` | the head of a dump, through a pipe |
+//! | `memory` | blocks: RAM or device, where in QEMU's process, how read |
+//! | `pause`, `guard` | stopping a guest so that it runs again whatever happens |
+//!
+//! Everything that can be refused is refused before the guest is stopped.
+
+mod capture;
+mod client;
+mod error;
+mod guard;
+pub mod head;
+mod memory;
+mod pause;
+pub mod replies;
+pub mod wire;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use guestdump_core::arch::{self, Arch, GuestFacts, Vcpu};
+use guestdump_core::guest::{Guest, Note, vcpus_from_notes};
+use guestdump_core::vmcoreinfo::{self, Origin, Vmcoreinfo};
+use serde_json::{Value, json};
+
+pub use client::Timeouts;
+pub use error::QmpError;
+pub use guard::{ARGUMENT as RESUME_GUARD_ARGUMENT, resume_guard_main};
+
+use self::capture::Capture;
+use self::client::Client;
+use self::head::Head;
+use self::memory::{Devices, Found, HostBlock};
+use self::pause::QmpSession;
+use self::replies::Status;
+use super::process::{Process, peer_pid, process_of_thread};
+use super::{Opened, Purpose};
+
+/// A QEMU that listens for a QMP client.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct QmpSource {
+    /// The socket of its monitor.
+    pub socket: PathBuf,
+    /// The program that runs [`resume_guard_main`] when it is started with [`RESUME_GUARD_ARGUMENT`]: our own
+    /// executable. Without one, a guest stays stopped if we are killed while we dump it.
+    pub watchdog: Option<PathBuf>,
+    /// How long to wait for QEMU.
+    pub timeouts: Timeouts,
+}
+
+/// What is known of a QEMU before its guest is touched.
+#[derive(Debug)]
+struct Machine {
+    arch: &'static dyn Arch,
+    target: String,
+    page_size: Option<u32>,
+    status: Status,
+    devices: Devices,
+    /// Processes that may be QEMU, the likeliest first.
+    processes: Vec<u32>,
+    remarks: Vec<String>,
+}
+
+impl QmpSource {
+    /// A source with the usual timeouts.
+    #[must_use]
+    pub fn new(socket: PathBuf, watchdog: Option<PathBuf>) -> Self {
+        Self { socket, watchdog, timeouts: Timeouts::default() }
+    }
+
+    /// Opens the guest. For a dump it stands still until the session ends; a look holds it for milliseconds.
+    ///
+    /// # Errors
+    /// [`QmpError`]; a guest that ran before runs again then.
+    pub fn open(&self, purpose: Purpose) -> Result<Opened, QmpError> {
+        let mut client = Client::connect(&self.socket, self.timeouts)?;
+        let mut machine = Machine::ask(&mut client)?;
+        let mut session = QmpSession::new(client, self.socket.clone());
+        if purpose == Purpose::Dump {
+            session.hold(machine.status.is_live(), self.watchdog.clone())?;
+            machine.remarks.extend(self.pause_remarks(&session, &machine.status));
+        }
+        let captured = capture::capture(&mut session.client)?;
+        if purpose == Purpose::Look && machine.status.running {
+            session.add_pause(captured.took);
+        }
+        let stands_still = purpose == Purpose::Dump || !machine.status.is_live();
+        let guest = machine.guest(&mut session.client, captured, stands_still)?;
+        Ok(Opened { guest, session: Box::new(session) })
+    }
+
+    fn pause_remarks(&self, session: &QmpSession, before: &Status) -> Vec<String> {
+        if !session.has_stopped() {
+            let before = if before.is_live() { "stopped by itself meanwhile" } else { &before.name };
+            return vec![format!("the guest is {before} and stays so")];
+        }
+        let mut remarks = vec!["the guest was stopped and runs again afterwards".to_owned()];
+        if self.watchdog.is_none() {
+            remarks.push("there is no resume guard: if this process is killed, the guest stays stopped".to_owned());
+        }
+        remarks
+    }
+}
+
+impl Machine {
+    /// Asks all that can be asked while the guest runs, and refuses what can be refused.
+    fn ask(client: &mut Client) -> Result<Self, QmpError> {
+        let target = text(client, "query-target", Value::Null, "/arch")?;
+        let arch = arch::by_qemu_target(&target).ok_or_else(|| unknown_target(&target))?;
+        let status = pause::status(client)?;
+        let migrate = client.call("query-migrate", Value::Null)?;
+        let dump = client.call("query-dump", Value::Null)?;
+        if let Some(refusal) = replies::refusal(&status, &migrate, &dump) {
+            return Err(QmpError::Refused(refusal));
+        }
+        let machine = text(client, "qom-get", json!({ "path": "/machine", "property": "type" }), "").ok();
+        let devices = Devices::ask(client)?;
+        let processes = processes(client)?;
+        let name = machine.as_deref().unwrap_or("of unknown type");
+        let remarks = vec![format!("QEMU {}, target {target}, machine {name}", client.version)];
+        let page_size = replies::dump_page_size(&target, machine.as_deref());
+        Ok(Self { arch, target, page_size, status, devices, processes, remarks })
+    }
+
+    /// Puts the guest together.
+    fn guest(mut self, client: &mut Client, captured: Capture, stands_still: bool) -> Result<Guest, QmpError> {
+        let Capture { head, sample, took } = captured;
+        if arch::by_elf_machine(head.machine).is_none() {
+            return Err(QmpError::UnknownMachine { target: self.target, machine: head.machine });
+        }
+        let sample = sample.filter(|_| stands_still);
+        let located = memory::locate(client, &head.loads, &self.devices)?;
+        let Found { blocks, memory, remarks } = self.memory(&located, sample.as_ref())?;
+        let (vmcoreinfo, head) = take_vmcoreinfo(head);
+        let endian = Some(head.endian);
+        let facts = GuestFacts { vcpus: &[], ram: &[], endian, machine_page_size: self.page_size, kernel: None };
+        let info = self.arch.dump_info(&facts)?;
+        let mut vcpus = vcpus_from_notes(self.arch, &info, &head.notes);
+        if vcpus.is_empty() {
+            return Err(QmpError::NoVcpus { notes: head.notes.len(), arch: self.arch.identity().name });
+        }
+        add_efer(client, &mut vcpus)?;
+        let counts = format!("{} vCPUs, {} notes and {} blocks", vcpus.len(), head.notes.len(), blocks.len());
+        let micros = took.as_micros();
+        self.remarks.push(format!("{counts} from the head of QEMU's own dump, in {micros} us"));
+        self.remarks.extend(remarks);
+        let (arch, memory, notes) = (self.arch, Arc::new(memory), Some(head.notes));
+        let (machine_page_size, remarks) = (self.page_size, self.remarks);
+        Ok(Guest { arch, endian, machine_page_size, blocks, memory, vcpus, notes, vmcoreinfo, remarks })
+    }
+
+    /// The memory of the first process that has it; else what was wrong with the likeliest.
+    fn memory(&mut self, located: &[HostBlock], sample: Option<&(arch::PhysAddr, Vec<u8>)>) -> Result<Found, QmpError> {
+        let mut first = None;
+        for pid in &self.processes {
+            match memory_of(*pid, located, sample) {
+                Ok(found) => {
+                    self.remarks.push(format!("memory of process {pid}"));
+                    return Ok(found);
+                }
+                Err(error) => first = first.or(Some(error)),
+            }
+        }
+        Err(first.unwrap_or(QmpError::NoPeer))
+    }
+}
+
+fn memory_of(pid: u32, located: &[HostBlock], sample: Option<&(arch::PhysAddr, Vec<u8>)>) -> Result<Found, QmpError> {
+    let found = memory::open(&Process::open(pid)?, located)?;
+    if let Some(sample) = sample {
+        memory::compare(&found, pid, sample)?;
+    }
+    Ok(found)
+}
+
+/// A text in the reply to a command.
+fn text(client: &mut Client, command: &'static str, arguments: Value, at: &str) -> Result<String, QmpError> {
+    let reply = client.call(command, arguments)?;
+    let found = reply.pointer(at).and_then(Value::as_str).map(str::to_owned);
+    let shown = || wire::excerpt(reply.to_string().as_bytes());
+    found.ok_or_else(|| QmpError::Reply { command, what: "text", reply: shown() })
+}
+
+fn unknown_target(target: &str) -> QmpError {
+    let known: Vec<&str> = arch::ALL.iter().flat_map(|arch| arch.identity().qemu_targets).copied().collect();
+    QmpError::UnknownTarget { target: target.to_owned(), known: known.join(", ") }
+}
+
+/// Processes that may be QEMU: the one that listens at the socket, unless a manager opened it for QEMU; and the one with
+/// the vCPUs' threads, unless these are numbers of another pid namespace. All of them unreadable is an error now, while
+/// the guest still runs.
+fn processes(client: &mut Client) -> Result<Vec<u32>, QmpError> {
+    let peer = peer_pid(client.stream()).map_err(|cause| QmpError::Broken { during: "SO_PEERCRED", cause })?;
+    let thread = match client.call("query-cpus-fast", Value::Null) {
+        Ok(reply) => reply.pointer("/0/thread-id").and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok()),
+        Err(QmpError::Command { .. }) => None,
+        Err(error) => return Err(error),
+    };
+    let mut found: Vec<u32> = peer.into_iter().chain(thread.and_then(process_of_thread)).collect();
+    found.dedup();
+    let opened: Vec<_> = found.iter().map(|pid| Process::open(*pid)).collect();
+    if opened.iter().any(Result::is_ok) {
+        return Ok(found);
+    }
+    let errors = opened.into_iter().filter_map(Result::err);
+    Err(errors.map(QmpError::from).next().unwrap_or(QmpError::NoPeer))
+}
+
+/// VMCOREINFO is the guest's word, not a vCPU's.
+fn take_vmcoreinfo(mut head: Head) -> (Option<Vmcoreinfo>, Head) {
+    let is_it = |note: &Note| note.name == vmcoreinfo::NOTE_NAME;
+    let found = head.notes.iter().find(|note| is_it(note)).map(|note| note.desc.clone());
+    head.notes.retain(|note| !is_it(note));
+    (found.map(|text| Vmcoreinfo::new(text, Origin::HandedOver)), head)
+}
+
+/// QEMU's notes for x86 leave EFER out; the human monitor shows it.
+fn add_efer(client: &mut Client, vcpus: &mut [Vcpu]) -> Result<(), QmpError> {
+    const EFER: &str = "efer";
+    if vcpus.iter().all(|vcpu| vcpu.registers.find(EFER).is_none()) {
+        return Ok(());
+    }
+    let found = match client.human("info registers -a") {
+        Ok(text) => replies::parse_efer(&text),
+        Err(QmpError::Command { .. }) => Vec::new(),
+        Err(error) => return Err(error),
+    };
+    for vcpu in vcpus {
+        let value = found.iter().find(|(id, _)| *id == vcpu.id).map(|(_, value)| *value);
+        if let (Some(reg), Some(value)) = (vcpu.registers.find(EFER), value) {
+            vcpu.registers.set(reg, value);
+        }
+    }
+    Ok(())
+}
