@@ -161,7 +161,7 @@ fn push_digit(value: &mut Vec<u8>, radix: u32, digit: u32) {
 impl NumberError {
     /// The same, about the whole of what was written.
     #[must_use]
-    fn of(self, whole: &str) -> Self {
+    pub(crate) fn of(self, whole: &str) -> Self {
         let text = shortened(whole);
         match self {
             Self::Empty => Self::Empty,

@@ -3,12 +3,19 @@
 mod common;
 
 use common::notes::{literal, say_what_the_monitor_said, show, spelled};
-use common::read;
+use common::{oracle, read};
 use guestdump_arch::conformance::{NoteFixture, golden_notes};
 use guestdump_arch::{Arch, Class, Endian, GuestFacts, LayoutFor, PhysAddr, PhysRange};
 use guestdump_i386::ARCH;
 
 const CAPTURES: [&str; 3] = ["i386", "i386-pae", "i386-pae-5g"];
+
+#[test]
+fn fixtures_are_what_the_captures_give() {
+    if oracle::python_has("json") {
+        assert!(oracle::script("notes/from_capture.py", &["--check"]));
+    }
+}
 
 #[test]
 fn notes_of_qemu_survive_decoding_and_encoding() {

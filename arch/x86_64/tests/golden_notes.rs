@@ -1,4 +1,5 @@
 //! Notes of x86-64 as QEMU wrote them, with every field in its place, and those of vCPUs that are not in long mode.
+#![allow(clippy::unwrap_used, reason = "code of tests")]
 
 #[path = "../../i386/tests/common/mod.rs"]
 mod common;

@@ -108,7 +108,7 @@ fn plan_hint(error: &PlanError) -> Option<String> {
 /// Runs the program.
 #[must_use]
 pub fn main() -> ExitCode {
-    if std::env::args_os().nth(1).is_some_and(|arg| arg == qmp::RESUME_GUARD) {
+    if std::env::args_os().nth(1).is_some_and(|arg| arg == qmp::RESUME_GUARD_ARGUMENT) {
         return qmp::resume_guard_main();
     }
     let cli = match Cli::try_parse() {

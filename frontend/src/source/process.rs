@@ -67,7 +67,7 @@ pub enum ProcessError {
 }
 
 impl ProcessError {
-    fn new(pid: u32, tried: impl Into<String>, cause: io::Error) -> Self {
+    pub(super) fn new(pid: u32, tried: impl Into<String>, cause: io::Error) -> Self {
         let tried = tried.into();
         if cause.kind() != io::ErrorKind::PermissionDenied {
             return Self::Unreadable { pid, tried, cause };

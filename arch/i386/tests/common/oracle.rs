@@ -15,16 +15,26 @@ use super::tables::{Scheme, Tables};
 /// Python with the distribution's modules: a python from elsewhere does not see python3-libkdumpfile.
 const PYTHON: &str = "/usr/bin/python3";
 
-/// Whether the oracle can be asked; says so if not.
-pub fn available() -> bool {
-    let run = Command::new(PYTHON).args(["-c", "import addrxlat"]).stderr(Stdio::null()).status();
+/// Whether python is there and has `module`; says so if not.
+pub fn python_has(module: &str) -> bool {
+    let run = Command::new(PYTHON).args(["-c", &format!("import {module}")]).stderr(Stdio::null()).status();
     let there = run.is_ok_and(|status| status.success());
     let required = std::env::var("GUESTDUMP_REQUIRE_ORACLES").is_ok_and(|value| value == "1");
-    assert!(there || !required, "GUESTDUMP_REQUIRE_ORACLES=1, and {PYTHON} cannot import addrxlat");
+    assert!(there || !required, "GUESTDUMP_REQUIRE_ORACLES=1, and {PYTHON} cannot import {module}");
     if !there {
-        eprintln!("skipped: {PYTHON} cannot import addrxlat (Debian: python3-libkdumpfile)");
+        eprintln!("skipped: {PYTHON} cannot import {module}");
     }
     there
+}
+
+/// Whether addrxlat can be asked.
+pub fn available() -> bool {
+    python_has("addrxlat")
+}
+
+/// Runs a script below `testdata`; whether it ended well.
+pub fn script(path: &str, args: &[&str]) -> bool {
+    Command::new(PYTHON).arg(super::testdata(path)).args(args).status().is_ok_and(|status| status.success())
 }
 
 /// What addrxlat says of every walk in `fixture`, in order.

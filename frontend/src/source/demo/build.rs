@@ -81,17 +81,23 @@ const CONTENT: &[Piece] = &[
 
 impl Fill {
     fn bytes(self, len: usize) -> Vec<u8> {
-        match self {
-            Self::Repeated(bytes) => bytes.iter().copied().cycle().take(len).collect(),
-            Self::Lines => {
-                let line = |number| format!("line {number:08}: the quick brown fox jumps over the lazy dog\n");
-                (0_u32..).flat_map(|number| line(number).into_bytes()).take(len).collect()
+        let (mut number, mut state, mut bytes) = (0_u32, 0, Vec::with_capacity(len));
+        while bytes.len() < len {
+            match self {
+                Self::Repeated(piece) => bytes.extend_from_slice(piece),
+                Self::Lines => {
+                    let line = format!("line {number:08}: the quick brown fox jumps over the lazy dog\n");
+                    bytes.extend_from_slice(line.as_bytes());
+                    number += 1;
+                }
+                Self::Noise(seed) => {
+                    state = xorshift(if state == 0 { seed } else { state });
+                    bytes.extend_from_slice(&state.to_le_bytes());
+                }
             }
-            Self::Noise(seed) => core::iter::successors(Some(seed), |state| Some(xorshift(*state)))
-                .flat_map(u64::to_le_bytes)
-                .take(len)
-                .collect(),
         }
+        bytes.truncate(len);
+        bytes
     }
 }
 
@@ -120,7 +126,10 @@ impl Ram {
     }
 
     fn put(&mut self, at: u64, bytes: &[u8]) {
-        self.slice(at, bytes.len()).iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+        let part = self.slice(at, bytes.len());
+        if part.len() == bytes.len() {
+            part.copy_from_slice(bytes);
+        }
     }
 
     fn fill(&mut self, at: u64, piece: &Piece) {

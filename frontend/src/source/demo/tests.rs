@@ -1,9 +1,7 @@
 //! Every sample is what its description says: checked through the architecture's own walker and core's search.
 
-use std::collections::HashSet;
-
 use guestdump_arch::paging::walk::Walker;
-use guestdump_arch::{KernelFacts, PhysAddr, PhysMemory, VirtAddr};
+use guestdump_arch::{KernelFacts, PhysAddr, VirtAddr};
 use guestdump_core::kernel;
 use guestdump_core::vmcoreinfo::{Origin, Vmcoreinfo};
 
@@ -32,6 +30,12 @@ fn pages(guest: &Guest) -> Vec<Vec<u8>> {
     starts.map(|at| bytes(guest, at, 4096)).collect()
 }
 
+fn distinct_bytes(page: &[u8]) -> usize {
+    let mut seen = [false; 256];
+    page.iter().for_each(|byte| seen[usize::from(*byte)] = true);
+    seen.iter().filter(|seen| **seen).count()
+}
+
 fn searched(mut guest: Guest) -> (Guest, Vmcoreinfo) {
     kernel::find_vmcoreinfo(&mut guest);
     let info = guest.vmcoreinfo.clone().unwrap();
@@ -40,7 +44,9 @@ fn searched(mut guest: Guest) -> (Guest, Vmcoreinfo) {
 
 #[test]
 fn aliases_name_samples_too() {
-    assert_eq!(names(), ["x86_64", "i386"]);
+    for name in names() {
+        assert_eq!(guest(name).unwrap().arch.identity().name, name);
+    }
     assert_eq!(guest("amd64").unwrap().arch.identity().name, "x86_64");
     assert!(guest("vax").is_none());
 }
@@ -164,10 +170,11 @@ fn content_is_mixed() {
         let pages = pages(&guest);
         let zero = pages.iter().filter(|page| page.iter().all(|byte| *byte == 0)).count();
         let poison = pages.iter().filter(|page| page.iter().all(|byte| *byte == 0x6b)).count();
-        let text = pages.iter().filter(|page| page.is_ascii() && page.windows(9).any(|w| w == b"brown fox")).count();
-        let all_bytes = |page: &&Vec<u8>| page.iter().collect::<HashSet<_>>().len() > 240;
-        let noise = pages.iter().filter(all_bytes).count();
-        assert_eq!((poison, text, noise), (128, 256, 192));
+        let text = pages.iter().filter(|page| page.is_ascii() && page.windows(9).take(99).any(|w| w == b"brown fox"));
+        let text = text.count();
+        let noise = pages.iter().filter(|page| distinct_bytes(page) > 240).count();
+        // The half page of noise counts too.
+        assert_eq!((poison, text, noise), (128, 256, 193));
         assert!(zero > 500, "{zero}");
     });
 }

@@ -191,7 +191,12 @@ fn registers_64() -> Vec<Values> {
         ])
     };
     let vcpu = |vcpu, own: Values, segments: Values| {
-        own.into_iter().chain(numbered(vcpu)).chain(segments).chain(other_segments(vcpu)).chain(system_64(vcpu)).collect()
+        own.into_iter()
+            .chain(numbered(vcpu))
+            .chain(segments)
+            .chain(other_segments(vcpu))
+            .chain(system_64(vcpu))
+            .collect()
     };
     vec![vcpu(0, idle, kernel_segments), vcpu(1, user, user_segments)]
 }

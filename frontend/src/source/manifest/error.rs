@@ -323,9 +323,7 @@ impl Problem {
         let fixed = |text: &str| Some(text.to_owned());
         match self {
             Self::UnknownKey { closest, known } => Some(meant(*closest, "keys of this table", known)),
-            Self::UnknownArch { closest, .. } => {
-                Some(meant(*closest, "architectures", &guestdump_core::arch::names()))
-            }
+            Self::UnknownArch { closest, .. } => Some(meant(*closest, "architectures", &guestdump_core::arch::names())),
             Self::UnknownRegister { closest, known, .. } => Some(meant(*closest, "registers", known)),
             Self::Number(error) => fixed(error.hint()),
             Self::UnknownByteOrder(_) => fixed("byte orders: little, big"),

@@ -43,7 +43,10 @@ pub(super) enum VmcoreinfoFrom {
     /// Nothing: the memory may be searched.
     Search,
     Nowhere,
-    Memory { note: At<u64>, size: Option<u64> },
+    Memory {
+        note: At<u64>,
+        size: Option<u64>,
+    },
     File(At<String>),
 }
 

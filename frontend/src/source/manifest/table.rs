@@ -193,9 +193,9 @@ impl<'a> Value<'a> {
     pub fn bytes(&self) -> Result<At<u64>, Fault> {
         let number = match self.value {
             DeValue::String(text) => parse_bytes(text),
-            _ => self.integer(8, "an integer, or a string such as \"0x1000\" or \"4K\"")?.map(|bytes| {
-                bytes.iter().rev().fold(0, |sum, byte| (sum << 8) | u64::from(*byte))
-            }),
+            _ => self
+                .integer(8, "an integer, or a string such as \"0x1000\" or \"4K\"")?
+                .map(|bytes| bytes.iter().rev().fold(0, |sum, byte| (sum << 8) | u64::from(*byte))),
         };
         let value = number.map_err(|error| self.fault(Problem::Number(error)))?;
         Ok(At { value, at: self.at })
@@ -215,7 +215,8 @@ impl<'a> Value<'a> {
         match self.value {
             DeValue::Integer(integer) => {
                 let digits = integer.as_str();
-                Ok(parse_digits(digits.strip_prefix('+').unwrap_or(digits), integer.radix(), width))
+                let number = parse_digits(digits.strip_prefix('+').unwrap_or(digits), integer.radix(), width);
+                Ok(number.map_err(|error| error.of(&integer.to_string())))
             }
             _ => Err(self.wrong_type(wanted)),
         }

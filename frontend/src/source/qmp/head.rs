@@ -27,7 +27,7 @@ pub enum HeadError {
     #[error("e_type is {0}, not ET_CORE")]
     NotCore(u16),
     /// A part ends beyond any reason.
-    #[error("{part} ends at file offset {end:#x}, beyond {MAX_HEAD_BYTES:#x}")]
+    #[error("{part}: end at file offset {end:#x} is beyond {MAX_HEAD_BYTES:#x}")]
     TooFar {
         /// Which part.
         part: &'static str,
@@ -224,4 +224,159 @@ fn missing(data: &[u8], part: &'static str, offset: u64, len: u64) -> Result<Opt
 
 fn malformed(part: &'static str) -> impl Fn(object::read::Error) -> HeadError {
     move |error| HeadError::Malformed { part, why: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A dump's head with everything at odd places, written by field and not by struct.
+    struct Layout {
+        endian: Endian,
+        wide: bool,
+        phoff: usize,
+        phnum: u64,
+        /// Where section header 0 is, whose sh_info then holds the number of program headers.
+        shoff: Option<usize>,
+        notes_at: usize,
+    }
+
+    const NOTES: [(&[u8], u32, &[u8]); 3] = [(b"CORE\0", 1, &[7; 10]), (b"", 0, &[]), (b"VMCOREINFO\0", 0, b"A=1\n")];
+
+    impl Layout {
+        fn build(&self) -> Vec<u8> {
+            let (mut file, order) = (vec![0_u8; self.notes_at], self.endian);
+            let mut put = |at: usize, size: usize, value: u64| order.put(value, &mut file[at..at + size]);
+            let word = if self.wide { 8 } else { 4 };
+            let (ph, sh) = if self.wide { (56, 64) } else { (32, 40) };
+            for (at, byte) in b"\x7fELF".iter().enumerate() {
+                put(at, 1, u64::from(*byte));
+            }
+            put(4, 1, if self.wide { 2 } else { 1 });
+            put(5, 1, if order == Endian::Big { 2 } else { 1 });
+            put(6, 1, 1);
+            put(16, 2, 4);
+            put(18, 2, 22);
+            put(20, 4, 1);
+            put(24 + word, word, self.phoff as u64);
+            put(24 + 2 * word, word, self.shoff.unwrap_or(0) as u64);
+            let tail = 24 + 3 * word + 4;
+            for (i, value) in [8, ph, self.phnum.min(0xffff), sh, 1].into_iter().enumerate() {
+                put(tail + 2 * i, 2, value);
+            }
+            let (offset, paddr, filesz) = (if self.wide { 8 } else { 4 }, if self.wide { 24 } else { 12 }, 4 * word);
+            let notes = self.notes();
+            for i in 0..self.phnum {
+                let at = self.phoff + usize::try_from(i * ph).unwrap();
+                let (kind, start, len) = if i == 0 { (4, 0, notes.len() as u64) } else { (1, i << 12, 0x1000) };
+                put(at, 4, kind);
+                put(at + offset, word, self.notes_at as u64 + if i == 0 { 0 } else { notes.len() as u64 + (i << 12) });
+                put(at + paddr, word, start);
+                put(at + filesz, word, len);
+                put(at + filesz + word, word, len);
+            }
+            if let Some(at) = self.shoff {
+                put(at + if self.wide { 44 } else { 28 }, 4, self.phnum);
+            }
+            file.extend(notes);
+            file
+        }
+
+        fn notes(&self) -> Vec<u8> {
+            let mut area = Vec::new();
+            for (name, n_type, desc) in NOTES {
+                for value in [name.len() as u64, desc.len() as u64, u64::from(n_type)] {
+                    let mut word = [0; 4];
+                    self.endian.put(value, &mut word);
+                    area.extend(word);
+                }
+                for part in [name, desc] {
+                    area.extend(part);
+                    area.resize(area.len().next_multiple_of(4), 0);
+                }
+            }
+            area
+        }
+    }
+
+    /// As QEMU 10 writes it, as QEMU 2 did, and with more program headers than e_phnum holds.
+    fn layouts() -> [Layout; 4] {
+        let big = Endian::Big;
+        let new = Layout { endian: big, wide: true, phoff: 192, phnum: 3, shoff: None, notes_at: 192 + 3 * 56 };
+        let old = Layout { endian: Endian::Little, wide: false, phoff: 52, phnum: 2, shoff: None, notes_at: 52 + 64 };
+        let (phnum, end) = (70_001, 192 + 70_001 * 56);
+        let many = Layout { endian: Endian::Little, wide: true, phoff: 192, phnum, shoff: Some(64), notes_at: end };
+        let (notes_at, shoff) = (52 + 65_535 * 32 + 40, Some(52 + 65_535 * 32));
+        let old_many = Layout { endian: big, wide: false, phoff: 52, phnum: 65_535, shoff, notes_at };
+        [new, old, many, old_many]
+    }
+
+    #[test]
+    fn heads_of_every_layout_are_read() {
+        for layout in layouts() {
+            let file = layout.build();
+            let Parsed::Whole(head) = parse(&file).unwrap() else { panic!("{} bytes are not enough", file.len()) };
+            assert_eq!((head.endian, head.machine), (layout.endian, 22));
+            assert_eq!(head.loads.len() as u64, layout.phnum - 1);
+            let first = head.first_memory().unwrap();
+            assert_eq!((first.start, first.len_bytes), (PhysAddr(0x1000), 0x1000));
+            let notes: Vec<_> = head.notes.iter().map(|note| (&note.name[..], note.n_type, &note.desc[..])).collect();
+            assert_eq!(notes, [(&b"CORE"[..], 1, &[7; 10][..]), (b"VMCOREINFO", 0, b"A=1\n")]);
+        }
+    }
+
+    #[test]
+    fn each_step_asks_for_more_than_there_is() {
+        for layout in layouts() {
+            let file = layout.build();
+            let mut have = 0;
+            let steps = (1..)
+                .find(|_| match parse(&file[..have]).unwrap() {
+                    Parsed::More(wanted) => {
+                        assert!(wanted > have && wanted <= file.len(), "{have} -> {wanted}");
+                        have = wanted;
+                        false
+                    }
+                    Parsed::Whole(_) => true,
+                })
+                .unwrap();
+            assert!(steps <= 6, "{steps}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_head_is_named() {
+        let error = |file: &[u8]| parse(file).unwrap_err().to_string();
+        assert_eq!(error(&[b'x'; 52]), "not an ELF file: it starts with \"xxxxxxxxxxxxxxxx\"");
+        let mut file = layouts()[0].build();
+        file[17] = 2;
+        assert_eq!(error(&file), "e_type is 2, not ET_CORE");
+        let mut file = layouts()[0].build();
+        file[33] = 1;
+        assert_eq!(error(&file), "program headers: end at file offset 0x1000000000168 is beyond 0x4000000");
+        let mut file = layouts()[2].build();
+        file[40..48].fill(0);
+        assert_eq!(error(&file), "e_phnum: is PN_XNUM, and there is no section header");
+        let mut file = layouts()[0].build();
+        let at = layouts()[0].notes_at;
+        file[at] = 1;
+        assert_eq!(error(&file), "notes: Invalid ELF note namesz");
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_fall_over(which in 0_usize..2, cut in 0_usize..500, edits in proptest::collection::vec((0_usize..500, any::<u8>()), 0..8)) {
+            let mut file = layouts()[which].build();
+            file.truncate(cut);
+            for (at, byte) in edits {
+                if let Some(place) = file.get_mut(at) {
+                    *place = byte;
+                }
+            }
+            if let Ok(Parsed::More(wanted)) = parse(&file) {
+                prop_assert!(wanted > file.len());
+            }
+        }
+    }
 }

@@ -1,0 +1,107 @@
+"""The guests that check-guest.py boots, and what is expected of them: in which header fields our dumps are meant to differ from
+QEMU's, and which readers refuse which file."""
+import collections
+
+import judges
+
+Case = collections.namedtuple("Case", "name arch mb boot parts codecs readers")
+ALL_CODECS = ("zlib", "lzo", "snappy", "zstd", "none")
+PARTS = ("footprint", "state", "dumps", "makedumpfile", "readers")
+ELF_READERS = ("readelf", "gdb")
+KERNEL_READERS = ("drgn", "drgn + vmlinux", "libkdumpfile")
+X86_READERS = ("crash", "makedumpfile -d 31", "makedumpfile --dump-dmesg")      # Debian builds them for x86_64 dumps only
+SMALL = ELF_READERS + KERNEL_READERS
+
+CASES = {case.name: case for case in [
+    # five-level page tables (-cpu max has LA57), RAM in a shared file
+    Case("x86_64", "x86_64", 512, {"RAM": "file"}, PARTS, ALL_CODECS, SMALL + X86_READERS),
+    # four-level page tables, RAM in a memfd
+    Case("x86_64-4level", "x86_64", 512, {"RAM": "memfd", "CPU_OVERRIDE": "Skylake-Client-v3"}, PARTS, ("zlib", "lzo"), SMALL + ("crash",)),
+    # RAM above 4 GiB, split at the VGA hole and at the PCI hole, video RAM; anonymous memory
+    Case("x86_64-5g-vga", "x86_64", 5120, {"RAM": "anon", "FILL": "2", "QEMU_ARGS": "-device VGA"}, PARTS,
+         ("zlib",), SMALL),
+    Case("i386-pae", "i386-pae", 512, {"RAM": "file"}, ("footprint", "state", "dumps", "readers"), ALL_CODECS, SMALL),
+    Case("i386", "i386", 512, {"RAM": "memfd"}, ("footprint", "dumps", "readers"), ("zlib",), SMALL),
+    # a 32-bit kernel on a 64-bit machine, with more RAM than 32 bits can say
+    Case("i386-pae-5g", "i386-pae", 5120, {"RAM": "file", "FILL": "2", "QEMU_BIN": "qemu-system-x86_64"}, ("footprint", "dumps", "readers"), ("zlib",), SMALL),
+    # the QEMU of Debian 12: no kdump-raw formats, other texts in its monitor
+    Case("x86_64-qemu72", "x86_64", 512, {"RAM": "file", "QEMU_BIN": "@qemu72@"}, PARTS, ("zlib", "lzo"), SMALL + ("crash",)),
+]}
+
+
+# ---------------------------------------------------------------------------------------------------- what is expected to differ
+
+# Header fields in which our dump is meant to differ from QEMU's, each with the reason.  Every other field must agree.
+ELF_ALWAYS = {
+    "e_phoff": "makedumpfile reads program headers behind the ELF header only",
+    "e_ehsize": "QEMU since 7.2 stores the size of a pointer",
+    "e_shoff": "no section headers are needed",
+    "e_shentsize": "no section headers are needed",
+    "e_shnum": "no section headers are needed",
+    "e_shstrndx": "no section headers are needed",
+    "sections": "no section headers are needed",
+    "PT_NOTE p_offset": "follows from the above",
+    "PT_LOAD p_offset": "follows from the above",
+}
+ELF_WITHOUT_DEVICES = {
+    "PT_LOAD": "device memory is left out",
+    "e_phnum": "device memory is left out",
+}
+ELF_I386 = {"PT_LOAD p_vaddr": "drgn finds the kernel by its linear map"}
+ELF_CLASS32 = {
+    "class": "QEMU takes the BIOS, which ends at 4 GiB, for a reason to write ELFCLASS64",
+    "e_phentsize": "ELFCLASS32",
+}
+KDUMP_ALWAYS = {name: "drgn and libkdumpfile take the architecture from it" for name in judges.UTS}
+KDUMP_BELOW_4G = {name: "ends where RAM ends; makedumpfile trips over more" for name in
+                  ("max_mapnr", "sub.max_mapnr_64", "bitmap_blocks", "bitmap length")}
+KDUMP_X86_64 = {"sub.phys_base": "QEMU reads the decimal number as hexadecimal"}
+KDUMP_CLASS32 = {name: "the header is that of a 32-bit kernel" for name in ("class", "sub.offset_note", "sub.offset_vmcoreinfo")}
+
+
+def is_i386(case):
+    return case.arch.startswith("i386")
+
+
+def is_class32(case):
+    return is_i386(case) and case.mb <= 3072
+
+
+def expected_elf(case, device_memory):
+    """Names of the ELF header fields that differ from QEMU's."""
+    names = set(ELF_ALWAYS)
+    if not device_memory:
+        names |= set(ELF_WITHOUT_DEVICES)
+    if is_i386(case):
+        names |= set(ELF_I386)
+    if is_class32(case):
+        names |= set(ELF_CLASS32)
+    return names
+
+
+def expected_kdump(case, qemu):
+    """Names of the kdump header fields that differ from those of QEMU's zlib dump."""
+    names = set(KDUMP_ALWAYS)
+    if qemu < (10, 0) and not is_i386(case):
+        names.discard("machine")                # was filled in before QEMU's dump code lost its target
+    if case.mb <= 3072:
+        names |= set(KDUMP_BELOW_4G)
+    return names | set(KDUMP_CLASS32 if is_class32(case) else ()) | set(() if is_i386(case) else KDUMP_X86_64)
+
+
+# (our file, reader) -> why the reader refuses it; everything else must open
+FLATTENED, NO_CODEC = "a flattened file is for `makedumpfile -R` and crash", "not in Debian's build"
+REFUSALS = {
+    ("kdump-zlib", "libkdumpfile"): FLATTENED,
+    ("kdump-zlib", "makedumpfile -d 31"): FLATTENED,
+    ("kdump-zlib", "makedumpfile --dump-dmesg"): FLATTENED,
+    ("kdump-raw-snappy", "makedumpfile -d 31"): NO_CODEC,
+    ("kdump-raw-snappy", "makedumpfile --dump-dmesg"): NO_CODEC,
+    ("kdump-raw-zstd", "makedumpfile -d 31"): NO_CODEC,
+    ("kdump-raw-zstd", "makedumpfile --dump-dmesg"): NO_CODEC,
+}
+CODEC_STATUS = {"zlib": 1, "lzo": 2, "snappy": 4, "zstd": 32, "none": 0}
+
+# crash needs ten seconds for the kernel's debug information each time; with --table it reads every file
+CRASH_READS = {(name, "x86_64") for name in ("elf", "kdump-raw-zlib", "kdump-raw-lzo", "kdump-raw-snappy", "kdump-raw-zstd", "kdump-zlib")}
+CRASH_READS |= {("elf", "x86_64-4level"), ("elf", "x86_64-qemu72")}
