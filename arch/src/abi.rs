@@ -216,8 +216,13 @@ impl CStruct {
 mod tests {
     use super::*;
 
-    const MIXED: &[CField] =
-        &[("tag", CType::Chars(5)), ("n", CType::Int), ("base", CType::Long), ("off", CType::U64), ("last", CType::Int)];
+    const MIXED: &[CField] = &[
+        ("tag", CType::Chars(5)),
+        ("n", CType::Int),
+        ("base", CType::Long),
+        ("off", CType::U64),
+        ("last", CType::Int),
+    ];
 
     fn offsets(word: u8, u64_align: u8) -> (Vec<usize>, usize) {
         let placed = CAbi { word, u64_align, endian: Endian::Little }.place(MIXED);

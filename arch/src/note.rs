@@ -294,7 +294,10 @@ mod tests {
         assert_eq!(desc[..8], [0, 0, 0, 7, 0, 0, 1, 0xb8]);
         assert_eq!(desc[16..24], [1, 2, 3, 4, 5, 6, 7, 8]);
         assert_eq!(desc[32..40], [0, 0, 0, 0, 0, 0, 0, 0xaa]);
-        assert_eq!((desc[44 + 8], desc.iter().map(|b| u32::from(*b)).sum::<u32>()), (0xaa, 7 + 1 + 0xb8 + 36 + 2 * 0xaa));
+        assert_eq!(
+            (desc[44 + 8], desc.iter().map(|b| u32::from(*b)).sum::<u32>()),
+            (0xaa, 7 + 1 + 0xb8 + 36 + 2 * 0xaa)
+        );
     }
 
     #[test]

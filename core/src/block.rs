@@ -157,8 +157,12 @@ impl PhysMemory for BlockMemory {
             let Ok((range, backing)) = self.find(at) else { return Ok(false) };
             let room = usize::try_from(range.end().0 - at.0).unwrap_or(usize::MAX);
             let (now, later) = rest.split_at_mut(room.min(rest.len()));
-            let unreadable =
-                |short: ShortRead| MemoryError::Unreadable { addr, done: done + short.done, wanted, cause: short.cause };
+            let unreadable = |short: ShortRead| MemoryError::Unreadable {
+                addr,
+                done: done + short.done,
+                wanted,
+                cause: short.cause,
+            };
             backing.read_at(at.0 - range.start().0, now).map_err(unreadable)?;
             done += now.len();
             at = PhysAddr(at.0.saturating_add(now.len() as u64));

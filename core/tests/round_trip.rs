@@ -64,7 +64,10 @@ fn memory_notes_and_headers_come_back() {
                 let same = bytes_of(guest.memory.as_ref(), *part) == bytes_of(dump.memory.as_ref(), *part);
                 assert!(same, "{} {} {part}", arch.identity().name, format.name);
             }
-            assert_eq!(dump.vmcoreinfo.as_ref().map(|info| info.bytes()), guest.vmcoreinfo.as_ref().map(|info| info.bytes()));
+            assert_eq!(
+                dump.vmcoreinfo.as_ref().map(|info| info.bytes()),
+                guest.vmcoreinfo.as_ref().map(|info| info.bytes())
+            );
             let listed: Vec<(Vec<u8>, u32)> = dump.notes.iter().map(|note| (note.name.clone(), note.n_type)).collect();
             let planned = plan.notes.list.iter().map(|note| (note.0.clone().into_bytes(), note.1));
             assert!(planned.eq(listed.into_iter().chain([(b"VMCOREINFO".to_vec(), 0)])));

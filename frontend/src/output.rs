@@ -9,8 +9,8 @@ use std::os::fd::{BorrowedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use guestdump_core::format::flattened::Flattened;
 use guestdump_core::format::Format;
+use guestdump_core::format::flattened::Flattened;
 use guestdump_core::sink::{Seekable, Sequential, Sink};
 use tempfile::NamedTempFile;
 use thiserror::Error;
@@ -86,7 +86,9 @@ impl OutputError {
             Self::Exists { .. } => Some("overwrite it with --force, or choose another name".to_owned()),
             Self::IsDirectory { path } => Some(format!("name a file in it: {}", path.join("vmcore").display())),
             Self::BadFd { .. } => Some("for example fd:3, with 3>file behind the command".to_owned()),
-            Self::CannotSeek { .. } => Some("use the format of the same name without -raw, or write to a file".to_owned()),
+            Self::CannotSeek { .. } => {
+                Some("use the format of the same name without -raw, or write to a file".to_owned())
+            }
             Self::NoSpace { .. } => Some("a kdump format compresses: --format kdump-zlib".to_owned()),
             Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 Some("choose a folder that you may write to".to_owned())

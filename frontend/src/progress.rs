@@ -67,7 +67,8 @@ impl Reporter {
     fn line(&self, progress: Progress) -> String {
         let seconds = self.started.elapsed().as_secs_f64().max(0.001);
         let rate = progress.done as f64 / seconds;
-        let left = Duration::from_secs_f64(((progress.total - progress.done.min(progress.total)) as f64 / rate).min(1e9));
+        let left =
+            Duration::from_secs_f64(((progress.total - progress.done.min(progress.total)) as f64 / rate).min(1e9));
         format!(
             "{:3}% {} of {}  {}/s  eta {}  zero {}%  written {}",
             percent(progress.done, progress.total),

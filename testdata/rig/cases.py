@@ -43,10 +43,11 @@ ELF_ALWAYS = {
     "PT_NOTE p_offset": "follows from the above",
     "PT_LOAD p_offset": "follows from the above",
 }
-ELF_WITHOUT_DEVICES = {
-    "PT_LOAD": "device memory is left out",
-    "e_phnum": "device memory is left out",
+ELF_LOADS = {
+    "PT_LOAD": "device memory is left out; a block is split where the kernel's linear map ends, and at 1 MiB if it is alone at 0",
+    "e_phnum": "the same",
 }
+I386_PAGE_OFFSET = 0xC0000000           # CONFIG_PAGE_OFFSET of Debian's kernels
 ELF_I386 = {"PT_LOAD p_vaddr": "drgn finds the kernel by its linear map"}
 ELF_CLASS32 = {
     "class": "QEMU takes the BIOS, which ends at 4 GiB, for a reason to write ELFCLASS64",
@@ -67,11 +68,34 @@ def is_class32(case):
     return is_i386(case) and case.mb <= 3072
 
 
-def expected_elf(case, device_memory):
-    """Names of the ELF header fields that differ from QEMU's."""
+def expected_loads(case, theirs, low_end):
+    """(p_paddr, p_filesz, p_memsz) of our segments for these blocks of QEMU's; `low_end`: where an i386 kernel's linear map ends."""
+    loads = [piece for load in theirs for piece in (cut(load, low_end) if is_i386(case) else [load])]
+    if len(loads) == 1 and loads[0][0] == 0:
+        loads = cut(loads[0], 1 << 20)          # drgn takes physical addresses for absent when all are 0
+    return loads
+
+
+def cut(load, at):
+    """One segment in two, if `at` is inside of it."""
+    start, size, _ = load
+    if not start < at < start + size:
+        return [load]
+    return [(start, at - start, at - start), (at, start + size - at, start + size - at)]
+
+
+def expected_vaddr(case, paddr, low_end):
+    """p_vaddr of a segment of ours."""
+    return paddr + I386_PAGE_OFFSET if is_i386(case) and paddr < low_end else paddr
+
+
+def expected_elf(case, ours, theirs):
+    """Names of the ELF header fields that differ from QEMU's, given our list of segments and QEMU's."""
     names = set(ELF_ALWAYS)
-    if not device_memory:
-        names |= set(ELF_WITHOUT_DEVICES)
+    if ours != theirs:
+        names.add("PT_LOAD")
+    if len(ours) != len(theirs):
+        names.add("e_phnum")
     if is_i386(case):
         names |= set(ELF_I386)
     if is_class32(case):

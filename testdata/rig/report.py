@@ -16,9 +16,10 @@ class Report:
     def check(self, case, name, ok, detail=""):
         """Record one check; `detail` says what was compared, or what is wrong."""
         self.checks += 1
+        detail = " / ".join(str(detail).split("\n"))[:600]
+        print(" ".join(filter(None, ["ok  " if ok else "FAIL", case, name, detail])), flush=True)
         if not ok:
             self.failed.append((case, name, detail))
-        print(" ".join(filter(None, ["ok  " if ok else "FAIL", case, name, str(detail)])), flush=True)
         return bool(ok)
 
     def note(self, case, text):

@@ -7,8 +7,8 @@
 use guestdump_arch::{LayoutFor, NoteKind, NoteLayout, Reg, Row};
 
 use crate::registers::{
-    AX, BP, BX, CR0, CR2, CS, CS_BASE, CS_FLAGS, CS_LIMIT, CX, DI, DS, DX, ES, FLAGS, FS, GDT_BASE, GDT_LIMIT, GS, IP,
-    LMA, ORIG_AX, SI, SP, SS,
+    AX, BP, BX, CR0, CR2, CR3, CS, CS_BASE, CS_FLAGS, CS_LIMIT, CX, DI, DS, DX, ES, FLAGS, FS, GDT_BASE, GDT_LIMIT, GS,
+    IP, LMA, ORIG_AX, SI, SP, SS,
 };
 
 /// NT_PRSTATUS of a vCPU outside of long mode.
@@ -104,7 +104,7 @@ const _: () = assert!(ES.0 == DS.0 + 1 && FS.0 == ES.0 + 1 && GS.0 == FS.0 + 1 &
 /// All notes of a 32-bit vCPU.
 pub static KINDS: &[NoteKind] = &[
     NoteKind { name: "CORE", n_type: 1, group: 0, always: true, layout: prstatus },
-    NoteKind { name: "QEMU", n_type: 0, group: 1, always: false, layout: |_| Some(QEMU) },
+    NoteKind { name: "QEMU", n_type: 0, group: 1, always: false, layout: qemu },
 ];
 
 fn prstatus(what: LayoutFor<'_>) -> Option<NoteLayout> {
@@ -112,4 +112,17 @@ fn prstatus(what: LayoutFor<'_>) -> Option<NoteLayout> {
         LayoutFor::Registers(_) => Some(PRSTATUS),
         LayoutFor::Descriptor(desc, _) => (desc.len() == PRSTATUS.size()).then_some(PRSTATUS),
     }
+}
+
+/// Readers take the control registers of a "QEMU" note for real, so that there is none without them.
+#[must_use]
+pub fn has_control_registers(what: LayoutFor<'_>) -> bool {
+    match what {
+        LayoutFor::Registers(registers) => registers.get(CR0).is_some() && registers.get(CR3).is_some(),
+        LayoutFor::Descriptor(..) => true,
+    }
+}
+
+fn qemu(what: LayoutFor<'_>) -> Option<NoteLayout> {
+    has_control_registers(what).then_some(QEMU)
 }

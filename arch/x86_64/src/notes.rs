@@ -5,7 +5,7 @@
 //! i386, in the same dump.
 
 use guestdump_arch::{LayoutFor, NoteKind, NoteLayout, Registers, Row};
-use guestdump_i386::notes::PRSTATUS as PRSTATUS_32;
+use guestdump_i386::notes::{PRSTATUS as PRSTATUS_32, has_control_registers};
 use guestdump_i386::registers::{
     AX, BP, BX, CS, CX, DI, DS, DX, EFER, ES, FLAGS, FS, FS_BASE, GS, GS_BASE, IP, LMA, ORIG_AX, SI, SP, SS,
 };
@@ -59,7 +59,7 @@ pub const QEMU: NoteLayout =
 /// All notes of a vCPU.
 pub static KINDS: &[NoteKind] = &[
     NoteKind { name: "CORE", n_type: 1, group: 0, always: true, layout: prstatus },
-    NoteKind { name: "QEMU", n_type: 0, group: 1, always: false, layout: |_| Some(QEMU) },
+    NoteKind { name: "QEMU", n_type: 0, group: 1, always: false, layout: qemu },
 ];
 
 /// Whether a vCPU is in long mode, as far as its registers say.
@@ -73,6 +73,12 @@ fn prstatus(what: LayoutFor<'_>) -> Option<NoteLayout> {
     match what {
         LayoutFor::Registers(registers) if long_mode(registers) == Some(false) => Some(PRSTATUS_32),
         LayoutFor::Registers(_) => Some(PRSTATUS),
-        LayoutFor::Descriptor(desc, _) => [PRSTATUS, PRSTATUS_32].into_iter().find(|layout| layout.size() == desc.len()),
+        LayoutFor::Descriptor(desc, _) => {
+            [PRSTATUS, PRSTATUS_32].into_iter().find(|layout| layout.size() == desc.len())
+        }
     }
+}
+
+fn qemu(what: LayoutFor<'_>) -> Option<NoteLayout> {
+    has_control_registers(what).then_some(QEMU)
 }

@@ -8,7 +8,8 @@
 pub fn is_zero(bytes: &[u8]) -> bool {
     let pieces = bytes.chunks_exact(256);
     let rest = pieces.remainder();
-    pieces.into_iter().all(|piece| piece.iter().fold(0, |all, byte| all | byte) == 0) && rest.iter().all(|byte| *byte == 0)
+    pieces.into_iter().all(|piece| piece.iter().fold(0, |all, byte| all | byte) == 0)
+        && rest.iter().all(|byte| *byte == 0)
 }
 
 #[cfg(test)]

@@ -52,7 +52,9 @@ pub enum PlanError {
         memory: String,
     },
     /// Page classes of the kernel are not known yet.
-    #[error("dump level {level}: levels above 1 leave out pages by the kernel's own page classes, which this version does not read")]
+    #[error(
+        "dump level {level}: levels above 1 leave out pages by the kernel's own page classes, which this version does not read"
+    )]
     DumpLevel {
         /// What was wanted.
         level: u8,

@@ -69,7 +69,8 @@ pub fn vcpus(arch: &'static dyn Arch, count: u32) -> Vec<Vcpu> {
 }
 
 pub fn guest(arch: &'static dyn Arch, endian: Endian, parts: Vec<(u64, BlockKind, u64, Box<dyn Backing>)>) -> Guest {
-    let blocks = parts.iter().map(|(start, kind, len, _)| Block { range: range(*start, *len), kind: *kind, name: "m".into() });
+    let blocks =
+        parts.iter().map(|(start, kind, len, _)| Block { range: range(*start, *len), kind: *kind, name: "m".into() });
     let blocks = guestdump_core::block::sorted(blocks.collect()).unwrap();
     let backed = parts.into_iter().map(|(start, _, len, backing)| (range(start, len), backing));
     let text = b"OSRELEASE=6.1.0-test\nPAGESIZE=4096\nNUMBER(phys_base)=-35651584\n".to_vec();

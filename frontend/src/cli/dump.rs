@@ -85,7 +85,12 @@ impl Report<'_> {
         if self.args.json {
             let line = format!("{}\n", self.json());
             // A dump on standard output leaves only standard error for words.
-            return if *self.target == Target::Stdout { eprint!("{line}"); Ok(()) } else { print(&line) };
+            return if *self.target == Target::Stdout {
+                eprint!("{line}");
+                Ok(())
+            } else {
+                print(&line)
+            };
         }
         eprint!("{}", self.text());
         Ok(())

@@ -122,7 +122,9 @@ fn json(shown: &Shown) -> Value {
     let notes: Vec<Value> = shown
         .notes
         .iter()
-        .map(|note| json!({"name": String::from_utf8_lossy(&note.name), "type": note.n_type, "length": note.desc.len()}))
+        .map(
+            |note| json!({"name": String::from_utf8_lossy(&note.name), "type": note.n_type, "length": note.desc.len()}),
+        )
         .collect();
     let fields: Map<String, Value> =
         shown.head.iter().map(|(name, value)| ((*name).to_owned(), value.clone().into())).collect();

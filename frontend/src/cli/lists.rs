@@ -48,7 +48,8 @@ pub fn arches(as_json: bool) -> Result<Exit, CliError> {
 /// The support matrix as a Markdown table; the README holds the same text.
 #[must_use]
 pub fn matrix() -> String {
-    let mut out = String::from("| architecture | also called | byte order | registers | paging forms | live QEMU | sample |\n");
+    let mut out =
+        String::from("| architecture | also called | byte order | registers | paging forms | live QEMU | sample |\n");
     out.push_str("|---|---|---|---|---|---|---|\n");
     for arch in arch::ALL {
         let id = arch.identity();

@@ -49,7 +49,11 @@ fn head(out: &mut String, plan: &Plan, guest: &Guest) -> std::fmt::Result {
     let info = &plan.info;
     writeln!(out, "format        {}", plan.format.name)?;
     let dump_arch = guest.arch_of_dump().identity().name;
-    let of = if dump_arch == guest.arch.identity().name { String::new() } else { format!(" (machine {})", guest.arch.identity().name) };
+    let of = if dump_arch == guest.arch.identity().name {
+        String::new()
+    } else {
+        format!(" (machine {})", guest.arch.identity().name)
+    };
     writeln!(out, "architecture  {dump_arch}{of}, {}, {}", info.endian.name(), class_name(info.class))?;
     writeln!(out, "page size     {} (from {})", info.page_size, info.page_size_from)?;
     writeln!(out, "phys_base     {}", info.phys_base)?;
@@ -68,7 +72,13 @@ fn memory(out: &mut String, plan: &Plan) -> std::fmt::Result {
         writeln!(out, "  {:#018x}  {:#14x}  {name}", range.start().0, range.len())?;
     }
     for block in &plan.left_out {
-        writeln!(out, "  {:#018x}  {:#14x}  {} (device, left out)", block.range.start().0, block.range.len(), block.name)?;
+        writeln!(
+            out,
+            "  {:#018x}  {:#14x}  {} (device, left out)",
+            block.range.start().0,
+            block.range.len(),
+            block.name
+        )?;
     }
     Ok(())
 }
@@ -87,12 +97,20 @@ fn body(out: &mut String, plan: &Plan) -> std::fmt::Result {
             writeln!(out, "segments      {}", layout.segments.len())?;
             for load in &layout.segments {
                 let (phys, len) = (load.phys.start().0, load.phys.len());
-                writeln!(out, "  p_offset {:#x}  p_vaddr {:#x}  p_paddr {phys:#x}  p_filesz {len:#x}", load.offset, load.virt)?;
+                writeln!(
+                    out,
+                    "  p_offset {:#x}  p_vaddr {:#x}  p_paddr {phys:#x}  p_filesz {len:#x}",
+                    load.offset, load.virt
+                )?;
             }
             writeln!(out, "file          {} bytes", layout.file_len)
         }
         Body::Kdump(layout) => {
-            writeln!(out, "pages         {} of {} bytes, max_mapnr {:#x}", layout.pages, layout.page_size, layout.max_mapnr)?;
+            writeln!(
+                out,
+                "pages         {} of {} bytes, max_mapnr {:#x}",
+                layout.pages, layout.page_size, layout.max_mapnr
+            )?;
             writeln!(out, "bitmaps       at {:#x}, {} bytes each", layout.bitmap_offset, layout.bitmap_len)?;
             writeln!(out, "descriptors   at {:#x}", layout.desc_offset)?;
             writeln!(out, "page data     at {:#x}", layout.data_offset)?;
@@ -113,8 +131,12 @@ fn json(plan: &Plan, guest: &Guest) -> Value {
         .iter()
         .map(|block| json!({"start": block.range.start().0, "length": block.range.len(), "name": block.name}))
         .collect();
-    let notes: Vec<Value> =
-        plan.notes.list.iter().map(|(name, n_type, len)| json!({"name": name, "type": n_type, "length": len})).collect();
+    let notes: Vec<Value> = plan
+        .notes
+        .list
+        .iter()
+        .map(|(name, n_type, len)| json!({"name": name, "type": n_type, "length": len}))
+        .collect();
     json!({
         "schema": 1,
         "format": plan.format.name,

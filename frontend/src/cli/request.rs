@@ -63,7 +63,9 @@ fn range(begin: Option<u64>, length: Option<u64>) -> Result<Option<PhysRange>, C
     let usage = |text: String, hint: &str| Err(CliError::Usage(text, Some(hint.to_owned())));
     match (begin, length) {
         (None, None) => Ok(None),
-        (Some(begin), None) => usage(format!("--begin {begin:#x} without --length"), "say how many bytes with --length"),
+        (Some(begin), None) => {
+            usage(format!("--begin {begin:#x} without --length"), "say how many bytes with --length")
+        }
         (None, Some(length)) => usage(format!("--length {length:#x} without --begin"), "say from where with --begin"),
         (_, Some(0)) => usage("--length 0: a dump of nothing".to_owned(), "leave both out to dump everything"),
         (Some(begin), Some(length)) => match PhysRange::new(PhysAddr(begin), length) {

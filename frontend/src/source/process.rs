@@ -152,7 +152,9 @@ impl Process {
     }
 
     fn mapping_at(&self, addr: u64) -> Option<&Mapping> {
-        self.mappings.iter().find(|mapping| mapping.start <= addr && addr < mapping.end && mapping.readable)
+        // The kernel lists them in ascending order.
+        let next = self.mappings.partition_point(|mapping| mapping.end <= addr);
+        self.mappings.get(next).filter(|mapping| mapping.start <= addr && mapping.readable)
     }
 
     fn window(&self, mapping: &Mapping, addr: u64, len_bytes: u64, offset: u64) -> Window {
@@ -182,6 +184,15 @@ impl Process {
         RemoteWindow::new(self.pid, addr, pagemap)
     }
 
+    /// Whether the host lets us read the process at all.
+    ///
+    /// # Errors
+    /// [`ProcessError`] if it does not.
+    pub fn probe_any(&self) -> Result<(), ProcessError> {
+        let readable = self.mappings.iter().find(|mapping| mapping.readable);
+        readable.map_or(Ok(()), |mapping| self.probe(mapping.start))
+    }
+
     /// Whether the host lets us read the process at `addr`. Other failures than that are left to the reading.
     ///
     /// # Errors
@@ -201,4 +212,34 @@ impl Process {
 pub fn process_of_thread(thread: u32) -> Option<u32> {
     let status = fs::read_to_string(format!("/proc/{thread}/status")).ok()?;
     status.lines().find_map(|line| line.strip_prefix("Tgid:")?.trim().parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_over_several_mappings_is_several_windows() {
+        let us = Process::open(std::process::id()).unwrap();
+        let pairs = us.mappings.iter().zip(us.mappings.iter().skip(1));
+        let adjacent = |low: &Mapping, high: &Mapping| low.end == high.start && low.readable && high.readable;
+        let (low, high) = pairs.clone().find(|(low, high)| adjacent(low, high)).unwrap();
+        let windows = us.windows(low.end - 100, 300).unwrap();
+        let shapes: Vec<_> = windows.iter().map(|window| (window.offset, window.len_bytes)).collect();
+        assert_eq!(shapes, [(0, 100), (100, 200)]);
+        let mut bytes = [0; 4];
+        windows[1].backing.read_at(0, &mut bytes).unwrap();
+        assert!(high.start == low.end && us.probe_any().is_ok());
+        let (low, _) = pairs.clone().find(|(low, high)| low.end < high.start && low.readable).unwrap();
+        let error = us.windows(low.end - 1, 5).unwrap_err();
+        assert!(matches!(error, ProcessError::NotMapped { len_bytes: 4, addr, .. } if addr == low.end), "{error}");
+    }
+
+    #[test]
+    fn a_process_that_is_none_is_an_error_without_hint() {
+        let error = Process::open(u32::MAX).unwrap_err();
+        assert!(error.to_string().starts_with("process 4294967295: read /proc/4294967295/maps: "), "{error}");
+        assert_eq!((error.hint(), process_of_thread(u32::MAX)), (None, None));
+        assert_eq!(process_of_thread(std::process::id()), Some(std::process::id()));
+    }
 }

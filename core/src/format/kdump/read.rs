@@ -146,7 +146,11 @@ pub fn open(file: Arc<dyn DumpFile>) -> Result<Dump, ReadError> {
     })
 }
 
-fn notes(file: &dyn DumpFile, headers: &Headers, warnings: &mut Vec<String>) -> Result<Vec<crate::guest::Note>, ReadError> {
+fn notes(
+    file: &dyn DumpFile,
+    headers: &Headers,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<crate::guest::Note>, ReadError> {
     if headers.main("header_version")? < 4 || headers.sub("offset_note")? == 0 {
         return Ok(Vec::new());
     }
@@ -311,7 +315,8 @@ impl Pages {
             }
             at += count;
         }
-        let name = |flags| compress::by_flag(flags).map_or(format!("flags {flags:#x}"), |codec| codec.name().to_owned());
+        let name =
+            |flags| compress::by_flag(flags).map_or(format!("flags {flags:#x}"), |codec| codec.name().to_owned());
         Ok(counts.into_iter().map(|(flags, count)| (name(flags), count)).collect())
     }
 

@@ -1,4 +1,5 @@
-//! The samples for x86: a PC whose low memory ends at 640 KiB, with video RAM above it and the main block from 1 MiB on.
+//! The samples for x86: a PC whose low memory ends at 640 KiB, with video RAM above it and the main block from 1 MiB
+//! on.
 //!
 //! Values of registers are those that Linux 6.1 has at these places (Intel SDM volume 3A, 2.5 for control registers;
 //! flags of descriptors are bits 8 to 23 of their second word).
@@ -53,7 +54,8 @@ pub(super) const I386: Demo = Demo {
     ..X86_64
 };
 
-/// 16 MiB above where a kernel without KASLR is: the image is mapped higher than it lies, so that phys_base is negative.
+/// 16 MiB above where a kernel without KASLR is: the image is mapped higher than it lies, so that phys_base is
+/// negative.
 const IMAGE_64: u64 = UNMOVED_64 + 0x100_0000;
 const UNMOVED_64: u64 = 0xffff_ffff_8100_0000;
 /// `__START_KERNEL_map`.

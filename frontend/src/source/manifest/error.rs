@@ -1,6 +1,7 @@
 //! Everything that can be wrong with a manifest, with its numbers, and what to do about it.
 //!
-//! An error knows the file, the line, the column and the key. Where an error is found lives with the step that finds it.
+//! An error knows the file, the line, the column and the key. Where an error is found lives with the step that finds
+//! it.
 
 use std::io;
 use std::path::PathBuf;

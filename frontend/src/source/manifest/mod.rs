@@ -5,8 +5,8 @@
 //! # Where is what
 //!
 //! Here: opening a manifest. `keys.rs` has every key; `parse.rs` what the text means, without looking at any file;
-//! `resolve.rs` opens the files it names; `error.rs` everything that can be wrong; `table.rs` and `note.rs` are tools of
-//! these. Reading RAM files lives in [`super::raw`], searching the memory for VMCOREINFO in core.
+//! `resolve.rs` opens the files it names; `error.rs` everything that can be wrong; `table.rs` and `note.rs` are tools
+//! of these. Reading RAM files lives in [`super::raw`], searching the memory for VMCOREINFO in core.
 
 mod error;
 mod keys;

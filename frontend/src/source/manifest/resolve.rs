@@ -47,7 +47,8 @@ struct Files<'a> {
 }
 
 impl Files<'_> {
-    /// A file and its length in bytes. Its kind is looked at before it is opened: opening a pipe would wait for a writer.
+    /// A file and its length in bytes. Its kind is looked at before it is opened: opening a pipe would wait for a
+    /// writer.
     fn get(&mut self, path: &str) -> Result<(PathBuf, Arc<File>, u64), Problem> {
         let path = self.dir.join(path);
         let (file, len) = match self.open.entry(path.clone()) {

@@ -1,4 +1,5 @@
-//! A TOML table with its place in the file: typed access to its values, and errors that name file, line, column and key.
+//! A TOML table with its place in the file: typed access to its values, and errors that name file, line, column and
+//! key.
 //!
 //! Which keys there are lives in `keys.rs`, what they mean in `parse.rs`.
 

@@ -68,7 +68,8 @@ mod tests {
     #[test]
     fn mappings_of_a_qemu_are_read() {
         let parse = |line: &str| parse_maps_line(line.as_bytes()).unwrap();
-        let memfd = parse("7fe17bfff000-7fe17ffff000 rw-s 00000000 00:01 33                         /memfd:ram (deleted)");
+        let memfd =
+            parse("7fe17bfff000-7fe17ffff000 rw-s 00000000 00:01 33                         /memfd:ram (deleted)");
         assert_eq!((memfd.start, memfd.end), (0x7fe1_7bff_f000, 0x7fe1_7fff_f000));
         assert_eq!((memfd.shared, memfd.device, memfd.inode, memfd.path), (true, (0, 1), 33, None));
         let file = parse("7f96f01fe000-7f96f41fe000 rw-p 00200000 fe:00 10027028                   /tmp/a b/ram");

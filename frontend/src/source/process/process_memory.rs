@@ -32,9 +32,8 @@ pub fn peer_pid(socket: impl AsFd) -> io::Result<Option<u32>> {
     let mut len = libc::socklen_t::try_from(size_of_val(&peer)).unwrap_or(0);
     let fd = socket.as_fd().as_raw_fd();
     // SAFETY: the kernel writes at most `len` bytes to `peer`, which has that size and for which all bytes are values.
-    let status = unsafe {
-        libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_PEERCRED, (&raw mut peer).cast(), &raw mut len)
-    };
+    let status =
+        unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_PEERCRED, (&raw mut peer).cast(), &raw mut len) };
     if status != 0 {
         return Err(io::Error::last_os_error());
     }

@@ -220,7 +220,7 @@ impl QmpError {
             Self::NotASocket { .. } => "give the path of QEMU's -qmp unix:PATH,server=on,wait=off",
             Self::NoGreeting { .. } => {
                 "a QMP monitor serves one client at a time: end the other (libvirt, another guestdump), or start QEMU \
-                 with a second -qmp unix:PATH,server=on,wait=off"
+                 with a second -qmp unix:PATH,server=on,wait=off; if there is no other, QEMU hangs"
             }
             Self::NotQmp { first, .. } if first.contains("monitor - type") => {
                 "this is QEMU's human monitor: give the socket of -qmp instead"

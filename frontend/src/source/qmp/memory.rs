@@ -7,13 +7,13 @@ use serde_json::Value;
 use super::client::Client;
 use super::error::QmpError;
 use super::head::Load;
-use super::replies::{self, HostAddress};
+use super::replies::{self, HostAddress, MemoryBackend};
 use crate::source::process::{Process, ProcessError};
 
 /// What tells RAM from the memory of devices.
 #[derive(Debug, Default)]
 pub(super) struct Devices {
-    backends: Vec<String>,
+    backends: Vec<MemoryBackend>,
     bars: Vec<PhysRange>,
 }
 
@@ -29,12 +29,17 @@ impl Devices {
         Ok(Self { backends, bars })
     }
 
+    /// Whether some RAM can be read through QEMU's process only.
+    pub(super) fn any_private(&self) -> bool {
+        self.backends.iter().any(|backend| !backend.share)
+    }
+
     /// RAM is what a memory backend holds, unless a PCI device shows it in a BAR (ivshmem). Old machine types name a
     /// region by its backend's whole path.
     fn kind(&self, range: PhysRange, region: &str) -> BlockKind {
         let id = region.strip_prefix("/objects/").unwrap_or(region);
         let in_bar = self.bars.iter().any(|bar| !bar.intersect(range).is_empty());
-        let is_ram = self.backends.iter().any(|backend| backend == id) && !in_bar;
+        let is_ram = self.backends.iter().any(|backend| backend.id == id) && !in_bar;
         if is_ram { BlockKind::Ram } else { BlockKind::Device }
     }
 }
@@ -115,9 +120,7 @@ pub(super) fn compare(found: &Found, pid: u32, sample: &(PhysAddr, Vec<u8>)) -> 
     match found.memory.read(*addr, &mut ours) {
         Ok(true) if ours == *bytes => Ok(()),
         Ok(_) => Err(QmpError::OtherMemory { pid, addr: addr.0, len: bytes.len() }),
-        Err(guestdump_arch::MemoryError::Unreadable { cause, .. }) => {
-            Err(ProcessError::new(pid, tried, cause).into())
-        }
+        Err(guestdump_arch::MemoryError::Unreadable { cause, .. }) => Err(ProcessError::new(pid, tried, cause).into()),
     }
 }
 
@@ -128,7 +131,7 @@ mod tests {
     #[test]
     fn ram_is_what_a_backend_holds_outside_of_bars() {
         let range = |start| PhysRange::new(PhysAddr(start), 0x1000).unwrap();
-        let backends = vec!["pc.ram".to_owned(), "iv".to_owned(), "d0".to_owned()];
+        let backends = ["pc.ram", "iv", "d0"].map(|id| MemoryBackend { id: id.to_owned(), share: true }).to_vec();
         let devices = Devices { backends, bars: vec![range(0xfe00_0000)] };
         assert_eq!(devices.kind(range(0), "pc.ram"), BlockKind::Ram);
         assert_eq!(devices.kind(range(0x1_0000_0000), "/objects/d0"), BlockKind::Ram);

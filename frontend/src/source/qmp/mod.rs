@@ -121,9 +121,10 @@ impl Machine {
         }
         let machine = text(client, "qom-get", json!({ "path": "/machine", "property": "type" }), "").ok();
         let devices = Devices::ask(client)?;
-        let processes = processes(client)?;
+        let processes = processes(client, devices.any_private())?;
         let name = machine.as_deref().unwrap_or("of unknown type");
-        let remarks = vec![format!("QEMU {}, target {target}, machine {name}", client.version)];
+        let mut remarks = vec![format!("QEMU {}, target {target}, machine {name}", client.version)];
+        remarks.extend(confidential(client));
         let page_size = replies::dump_page_size(&target, machine.as_deref());
         Ok(Self { arch, target, page_size, status, devices, processes, remarks })
     }
@@ -146,9 +147,9 @@ impl Machine {
             return Err(QmpError::NoVcpus { notes: head.notes.len(), arch: self.arch.identity().name });
         }
         add_efer(client, &mut vcpus)?;
-        let counts = format!("{} vCPUs, {} notes and {} blocks", vcpus.len(), head.notes.len(), blocks.len());
+        let counts = format!("vCPUs: {}, notes: {}, blocks: {}", vcpus.len(), head.notes.len(), blocks.len());
         let micros = took.as_micros();
-        self.remarks.push(format!("{counts} from the head of QEMU's own dump, in {micros} us"));
+        self.remarks.push(format!("{counts}, from the head of QEMU's own dump, in {micros} us"));
         self.remarks.extend(remarks);
         let (arch, memory, notes) = (self.arch, Arc::new(memory), Some(head.notes));
         let (machine_page_size, remarks) = (self.page_size, self.remarks);
@@ -187,6 +188,13 @@ fn text(client: &mut Client, command: &'static str, arguments: Value, at: &str) 
     found.ok_or_else(|| QmpError::Reply { command, what: "text", reply: shown() })
 }
 
+/// A warning for guests whose memory is kept from their host (SEV-SNP, TDX, s390x protected guests).
+fn confidential(client: &mut Client) -> Option<String> {
+    let arguments = json!({ "path": "/machine", "property": "confidential-guest-support" });
+    let object = text(client, "qom-get", arguments, "").ok().filter(|object| !object.is_empty())?;
+    Some(format!("the guest is confidential ({object}): of its private memory, the dump holds ciphertext or zeros"))
+}
+
 fn unknown_target(target: &str) -> QmpError {
     let known: Vec<&str> = arch::ALL.iter().flat_map(|arch| arch.identity().qemu_targets).copied().collect();
     QmpError::UnknownTarget { target: target.to_owned(), known: known.join(", ") }
@@ -194,8 +202,8 @@ fn unknown_target(target: &str) -> QmpError {
 
 /// Processes that may be QEMU: the one that listens at the socket, unless a manager opened it for QEMU; and the one with
 /// the vCPUs' threads, unless these are numbers of another pid namespace. All of them unreadable is an error now, while
-/// the guest still runs.
-fn processes(client: &mut Client) -> Result<Vec<u32>, QmpError> {
+/// the guest still runs; `remote` says that their memory itself will have to be read.
+fn processes(client: &mut Client, remote: bool) -> Result<Vec<u32>, QmpError> {
     let peer = peer_pid(client.stream()).map_err(|cause| QmpError::Broken { during: "SO_PEERCRED", cause })?;
     let thread = match client.call("query-cpus-fast", Value::Null) {
         Ok(reply) => reply.pointer("/0/thread-id").and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok()),
@@ -204,12 +212,12 @@ fn processes(client: &mut Client) -> Result<Vec<u32>, QmpError> {
     };
     let mut found: Vec<u32> = peer.into_iter().chain(thread.and_then(process_of_thread)).collect();
     found.dedup();
-    let opened: Vec<_> = found.iter().map(|pid| Process::open(*pid)).collect();
-    if opened.iter().any(Result::is_ok) {
+    let may_read = |pid: &u32| Process::open(*pid).and_then(|it| if remote { it.probe_any() } else { Ok(()) });
+    let tried: Vec<_> = found.iter().map(may_read).collect();
+    if tried.iter().any(Result::is_ok) {
         return Ok(found);
     }
-    let errors = opened.into_iter().filter_map(Result::err);
-    Err(errors.map(QmpError::from).next().unwrap_or(QmpError::NoPeer))
+    Err(tried.into_iter().find_map(Result::err).map_or(QmpError::NoPeer, QmpError::from))
 }
 
 /// VMCOREINFO is the guest's word, not a vCPU's.

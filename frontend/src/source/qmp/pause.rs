@@ -98,19 +98,27 @@ impl QmpSession {
             return Ok(self.paused);
         }
         // Its reply comes behind all events so far.
-        let asked = status(&mut self.client);
-        let events = self.client.take_events();
+        let now = match status(&mut self.client) {
+            Err(error) if error.is_disconnect() => {
+                self.connect_anew().map_err(|_| error)?;
+                status(&mut self.client)
+            }
+            now => now,
+        }?;
+        let mut events = self.client.take_events();
+        events.retain(|event| event != "STOP");
+        // Events may have been lost with a connection; that it runs is as good a sign.
+        if now.running && events.is_empty() {
+            events.push("RESUME".to_owned());
+        }
         if events.iter().any(|event| event == "RESUME") {
             self.release();
         } else if let Some(since) = self.stopped {
             self.resume()?;
             self.paused = since.elapsed();
             self.check_running()?;
-        } else {
-            asked?;
         }
-        let moved: Vec<&str> = events.iter().map(String::as_str).filter(|event| *event != "STOP").collect();
-        if moved.is_empty() { Ok(self.paused) } else { Err(QmpError::Interfered { events: moved.join(", ") }) }
+        if events.is_empty() { Ok(self.paused) } else { Err(QmpError::Interfered { events: events.join(", ") }) }
     }
 
     fn check_running(&mut self) -> Result<(), QmpError> {
@@ -123,7 +131,10 @@ impl QmpSession {
     /// `cont`, over a new connection if the old one is gone.
     fn resume(&mut self) -> Result<(), QmpError> {
         let outcome = match self.client.call("cont", Value::Null) {
-            Err(error) if error.is_disconnect() => self.resume_anew().map_err(|_| error),
+            Err(error) if error.is_disconnect() => {
+                let anew = self.connect_anew().and_then(|()| self.client.call("cont", Value::Null));
+                anew.map(drop).map_err(|_| error)
+            }
             outcome => outcome.map(drop),
         };
         // A refusal is QEMU's last word. Without any word the guard has still a chance, when we are gone.
@@ -134,14 +145,13 @@ impl QmpSession {
         outcome
     }
 
-    fn resume_anew(&mut self) -> Result<(), QmpError> {
+    fn connect_anew(&mut self) -> Result<(), QmpError> {
         let peer = peer_pid(self.client.stream()).ok().flatten();
-        let mut client = Client::connect(&self.socket, self.client.timeouts)?;
+        let client = Client::connect(&self.socket, self.client.timeouts)?;
         if peer != peer_pid(client.stream()).ok().flatten() {
             // Another QEMU listens there now, and its guest is none of our business.
             return Err(QmpError::Closed { during: "cont" });
         }
-        client.call("cont", Value::Null)?;
         self.client = client;
         Ok(())
     }

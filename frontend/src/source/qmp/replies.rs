@@ -106,12 +106,24 @@ pub fn refusal(status: &Status, migrate: &Value, dump: &Value) -> Option<Refusal
     dumping.then_some(Refusal::Dump)
 }
 
-/// The `id` of every memory backend in the reply to `query-memdev`: machine RAM, also where no backend was asked for
-/// (`pc.ram`, `mach-virt.ram`, ...), DIMMs, virtio-mem; but not firmware and the memory of devices.
+/// A memory backend of `query-memdev`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MemoryBackend {
+    /// Its id, which is the name of its memory region.
+    pub id: String,
+    /// Whether what the guest writes goes to a file that others can read.
+    pub share: bool,
+}
+
+/// The memory backends in the reply to `query-memdev`: machine RAM, also where no backend was asked for (`pc.ram`,
+/// `mach-virt.ram`, ...), DIMMs, virtio-mem; but not firmware and the memory of devices.
 #[must_use]
-pub fn memory_backends(reply: &Value) -> Vec<String> {
-    let ids = reply.as_array().into_iter().flatten().filter_map(|memdev| memdev.get("id")?.as_str());
-    ids.map(str::to_owned).collect()
+pub fn memory_backends(reply: &Value) -> Vec<MemoryBackend> {
+    let backend = |memdev: &Value| {
+        let share = memdev.get("share").and_then(Value::as_bool).unwrap_or(false);
+        Some(MemoryBackend { id: memdev.get("id")?.as_str()?.to_owned(), share })
+    };
+    reply.as_array().into_iter().flatten().filter_map(backend).collect()
 }
 
 /// The memory BARs in the reply to `query-pci`, behind bridges as well. A BAR that is not mapped has address -1.
@@ -214,7 +226,9 @@ mod tests {
 
     #[test]
     fn backends_and_page_sizes() {
-        assert_eq!(memory_backends(&json!([{"share": true, "id": "rigram"}, {"size": 1}, {"id": "d0"}])), ["rigram", "d0"]);
+        let backend = |id: &str, share| MemoryBackend { id: id.to_owned(), share };
+        let reply = json!([{"share": true, "id": "rigram"}, {"size": 1}, {"id": "d0"}]);
+        assert_eq!(memory_backends(&reply), [backend("rigram", true), backend("d0", false)]);
         assert_eq!(dump_page_size("aarch64", None), Some(65536));
         assert_eq!(dump_page_size("ppc64", Some("pseries-10.0-machine")), Some(65536));
         assert_eq!(dump_page_size("ppc64", Some("powernv9-machine")), Some(4096));

@@ -47,8 +47,8 @@ pub struct NoMessage(pub String);
 #[must_use]
 pub fn excerpt(bytes: &[u8]) -> String {
     const SHOWN: usize = 60;
-    let shown = bytes.get(..SHOWN).unwrap_or(bytes).escape_ascii();
-    if bytes.len() > SHOWN { format!("{shown}...") } else { shown.to_string() }
+    let shown = bytes.get(..SHOWN).unwrap_or(bytes).escape_ascii().to_string().replace("\\'", "'");
+    if bytes.len() > SHOWN { format!("{shown}...") } else { shown }
 }
 
 /// What one line says.

@@ -1,0 +1,242 @@
+//! The program as a user meets it: what it refuses, with which words and exit status, and what it leaves behind.
+
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+fn guestdump(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_guestdump")).args(args).stdin(Stdio::null()).output().unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// The command fails with `code`, its first line of complaint is `error: TEXT`, and it gives a hint.
+#[track_caller]
+fn refused(args: &[&str], code: i32, text: &str) {
+    let output = guestdump(args);
+    let words = stderr(&output);
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {words}");
+    assert!(words.lines().any(|line| line.starts_with("error: ") && line.contains(text)), "{args:?}: {words}");
+}
+
+/// Names in a folder.
+fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// Runs a dump that must be refused before anything happens, with an output path in a folder that must stay empty.
+#[track_caller]
+fn dump_refused(options: &[&str], code: i32, text: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("vmcore");
+    let out = out.to_str().unwrap();
+    refused(&[&["dump", "demo:x86_64", "-o", out], options].concat(), code, text);
+    assert_eq!(names(folder.path()), Vec::<String>::new(), "{options:?}");
+}
+
+#[test]
+fn ranges_that_make_no_sense() {
+    dump_refused(&["--begin", "0"], 2, "--begin 0x0 without --length");
+    dump_refused(&["--length", "4K"], 2, "--length 0x1000 without --begin");
+    dump_refused(&["--begin", "0", "--length", "0"], 2, "--length 0: a dump of nothing");
+    dump_refused(&["--begin", "0xffffffffffff0000", "--length", "1M"], 2, "ends beyond 2^64");
+    dump_refused(&["--begin", "1T", "--length", "4K"], 2, "no guest memory in 0x10000000000..0x10000001000");
+    dump_refused(&["--begin", "-4096", "--length", "4K"], 2, "--begin: ");
+    dump_refused(&["--begin", "0", "--length", "-1"], 2, "--length: ");
+    dump_refused(&["--begin", "0x", "--length", "1"], 2, "--begin: ");
+    dump_refused(&["--begin", "99999999999999999999999", "--length", "1"], 2, "--begin: ");
+}
+
+#[test]
+fn names_that_do_not_exist_or_do_not_fit() {
+    dump_refused(&["--arch", "vax"], 2, "no architecture is called vax");
+    dump_refused(&["--arch", "i386"], 2, "--arch says i386, but the guest is x86_64");
+    dump_refused(&["--format", "kdump-zilb"], 2, "no format is called kdump-zilb");
+    dump_refused(&["--dump-level", "31"], 2, "dump level 31");
+    dump_refused(&["--dump-level", "32"], 2, "levels are 0 to 31");
+    dump_refused(&["--dump-level", "1", "--format", "elf"], 2, "only kdump files can share pages of zeros");
+    dump_refused(&["--page-size", "5000"], 2, "page size 5000");
+    dump_refused(&["--threads", "0"], 2, "--threads 0");
+    let hint = stderr(&guestdump(&["dump", "demo:x86_64", "-o", "-", "--format", "kdump-zilb"]));
+    assert!(hint.contains("hint: did you mean kdump-zlib?"), "{hint}");
+    refused(&["dump", "demo:vax", "-o", "-"], 2, "no sample guest is called vax");
+    refused(&["dump", "no-such-file", "-o", "-"], 1, "cannot open no-such-file");
+    refused(&["dump", "demo:x86_64"], 2, "required arguments were not provided");
+}
+
+#[test]
+fn outputs_that_cannot_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    fs::write(path("there"), "precious").unwrap();
+    refused(&["dump", "demo:x86_64", "-o", &path("there")], 2, "there exists");
+    assert_eq!(fs::read(path("there")).unwrap(), b"precious");
+    refused(&["dump", "demo:x86_64", "-o", folder.path().to_str().unwrap()], 2, "is a folder");
+    refused(&["dump", "demo:x86_64", "-o", &path("no/such/folder")], 1, "cannot write");
+    refused(&["dump", "demo:x86_64", "-o", "/sys/vmcore"], 1, "cannot write /sys/vmcore");
+    refused(&["dump", "demo:x86_64", "-o", "fd:77"], 1, "cannot write fd:77");
+    refused(&["dump", "demo:x86_64", "-o", "fd:x"], 2, "needs the number of an open file descriptor");
+    refused(&["dump", "demo:x86_64", "-o", "-", "--format", "kdump-raw-zlib"], 2, "standard output cannot");
+    assert_eq!(names(folder.path()), ["there"]);
+}
+
+#[test]
+fn a_full_disk_leaves_nothing_behind() {
+    refused(&["dump", "demo:x86_64", "-o", "/dev/full", "--format", "elf"], 1, "No space left on device");
+    // A file system of 64 KiB, where one can be had.
+    let folder = tempfile::tempdir().unwrap();
+    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=64k", "tmpfs"]).arg(folder.path()).status();
+    if !mounted.is_ok_and(|status| status.success()) {
+        assert!(std::env::var_os("GUESTDUMP_REQUIRE_ROOT").is_none(), "cannot mount a small file system");
+        eprintln!("skipped: cannot mount a small file system");
+        return;
+    }
+    let out = folder.path().join("vmcore");
+    let output = guestdump(&["dump", "demo:x86_64", "-o", out.to_str().unwrap()]);
+    let left = names(folder.path());
+    assert!(Command::new("umount").arg(folder.path()).status().unwrap().success());
+    assert_eq!((output.status.code(), left), (Some(1), Vec::new()), "{}", stderr(&output));
+    assert!(stderr(&output).contains("No space left on device"), "{}", stderr(&output));
+}
+
+#[test]
+fn force_overwrites_and_only_then() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("vmcore");
+    fs::write(&out, "old").unwrap();
+    let output = guestdump(&["dump", "demo:x86_64", "-o", out.to_str().unwrap(), "--force"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(fs::read(&out).unwrap().starts_with(b"KDUMP   "));
+    assert_eq!(names(folder.path()), ["vmcore"]);
+}
+
+#[test]
+fn two_dumps_at_once_do_not_mix() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("vmcore");
+    let spawn = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_guestdump"));
+        command.args(["dump", "demo:x86_64", "--progress", "never", "-o"]).arg(&out);
+        command.stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let (first, second) = (spawn(), spawn());
+    let outputs = [first.wait_with_output().unwrap(), second.wait_with_output().unwrap()];
+    let done = outputs.iter().filter(|output| output.status.success()).count();
+    assert_eq!(done, 1, "{} {}", stderr(&outputs[0]), stderr(&outputs[1]));
+    let loser = outputs.iter().find(|output| !output.status.success()).unwrap();
+    assert!(stderr(loser).contains("vmcore exists"), "{}", stderr(loser));
+    let info = guestdump(&["info", out.to_str().unwrap()]);
+    assert!(info.status.success());
+    assert_eq!(names(folder.path()), ["vmcore"]);
+}
+
+#[test]
+fn a_stream_is_flattened_and_holds_the_same_dump() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let output = guestdump(&["dump", "demo:x86_64", "-o", "-", "--json"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(output.stdout.starts_with(b"makedumpfile\0"));
+    let summary: serde_json::Value = serde_json::from_str(stderr(&output).lines().last().unwrap()).unwrap();
+    assert_eq!((&summary["schema"], &summary["format"]), (&1.into(), &"kdump-zlib".into()));
+    fs::write(path("flat"), &output.stdout).unwrap();
+    assert!(guestdump(&["dump", "demo:x86_64", "-o", &path("raw")]).status.success());
+    assert!(guestdump(&["dump", &path("flat"), "-o", &path("from-flat")]).status.success());
+    assert!(fs::read(path("from-flat")).unwrap() == fs::read(path("raw")).unwrap());
+}
+
+#[test]
+fn numbered_descriptors_work_and_keep_what_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let shell = |script: &str| {
+        let mut command = Command::new("sh");
+        command.env("GUESTDUMP", env!("CARGO_BIN_EXE_guestdump")).env("OUT", &out);
+        command.args(["-c", script]).output().unwrap()
+    };
+    let raw = shell("\"$GUESTDUMP\" dump demo:x86_64 -o fd:3 3>\"$OUT\"");
+    assert!(raw.status.success(), "{}", stderr(&raw));
+    assert!(fs::read(&out).unwrap().starts_with(b"KDUMP   "));
+    // Behind something else, or appending, one cannot go back: flattened.
+    let appended = shell("echo before >\"$OUT\"; \"$GUESTDUMP\" dump demo:x86_64 -o fd:3 3>>\"$OUT\"");
+    assert!(appended.status.success(), "{}", stderr(&appended));
+    assert!(fs::read(&out).unwrap().starts_with(b"before\nmakedumpfile\0"));
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_the_dump() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_guestdump"));
+    let mut child = command
+        .args(["dump", "demo:x86_64", "-o", "-", "--format", "elf", "--progress", "never"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut start = [0; 4];
+    let mut pipe = child.stdout.take().unwrap();
+    pipe.read_exact(&mut start).unwrap();
+    drop(pipe);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("error: cannot write the dump: Broken pipe"), "{}", stderr(&output));
+}
+
+#[test]
+fn every_format_can_be_written_and_looked_at() {
+    let folder = tempfile::tempdir().unwrap();
+    for format in guestdump_core::format::ALL {
+        let out = folder.path().join(format.name);
+        let out = out.to_str().unwrap();
+        let output = guestdump(&["dump", "demo:x86_64", "-o", out, "--format", format.name, "--progress", "never"]);
+        assert!(output.status.success(), "{}", stderr(&output));
+        let info = guestdump(&["info", out, "--json"]);
+        let info: serde_json::Value = serde_json::from_slice(&info.stdout).unwrap();
+        assert_eq!((&info["schema"], &info["arch"]), (&1.into(), &"x86_64".into()), "{}", format.name);
+        assert_eq!(info["warnings"], serde_json::json!([]), "{}", format.name);
+        assert_eq!(info["vcpus"].as_array().unwrap().len(), 2);
+    }
+}
+
+#[test]
+fn every_sample_can_be_dumped_and_planned() {
+    for name in guestdump::source::demo::names() {
+        let source = format!("demo:{name}");
+        let plan = guestdump(&["plan", &source, "--json"]);
+        let plan: serde_json::Value = serde_json::from_slice(&plan.stdout).unwrap();
+        assert_eq!(plan["arch"], name);
+        for format in ["elf", "kdump-zlib"] {
+            assert!(guestdump(&["dump", &source, "-o", "-", "--format", format]).status.success(), "{name} {format}");
+        }
+    }
+}
+
+#[test]
+fn files_that_are_no_dumps() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    fs::write(path("text"), "just some text").unwrap();
+    fs::write(path("empty"), "").unwrap();
+    fs::write(path("cut"), b"\x7fELF\x02\x01\x01\0\0\0\0\0").unwrap();
+    refused(&["info", &path("text")], 1, "not a dump: the file starts with 6a 75 73 74");
+    refused(&["info", &path("empty")], 1, "not a dump");
+    refused(&["info", &path("cut")], 1, "ELF identification at offset 0x0, 16 bytes, lies outside of the file of 12");
+    refused(&["info", folder.path().to_str().unwrap()], 1, "not a regular file");
+}
+
+#[test]
+fn help_and_lists_are_there() {
+    for args in [&["--help"][..], &["dump", "--help"], &["formats"], &["arches", "--json"], &["man"], &["--version"]] {
+        let output = guestdump(args);
+        assert!(output.status.success() && !output.stdout.is_empty(), "{args:?}");
+    }
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(String::from_utf8_lossy(&guestdump(&["completions", shell]).stdout).contains("guestdump"));
+    }
+    assert_eq!(guestdump(&[]).status.code(), Some(2));
+}
