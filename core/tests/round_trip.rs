@@ -1,5 +1,6 @@
 //! Every architecture, byte order and format there and back: what is written is read again with the same memory, notes
 //! and headers, whatever the number of workers.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "code of tests")]
 
 mod common;
 

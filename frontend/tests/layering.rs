@@ -10,15 +10,18 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// (package, dependency) for all normal dependencies among our own packages, and each package's outside ones.
-fn edges() -> (BTreeSet<(String, String)>, BTreeSet<(String, String)>) {
+/// Package and what it depends on.
+type Edges = BTreeSet<(String, String)>;
+
+/// All normal dependencies among our own packages, and those on other people's.
+fn edges() -> (Edges, Edges) {
     let cargo = Command::new(env!("CARGO"))
         .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
         .current_dir(root())
         .output()
         .unwrap();
     let metadata: Value = serde_json::from_slice(&cargo.stdout).unwrap();
-    let (mut inside, mut outside) = (BTreeSet::new(), BTreeSet::new());
+    let (mut inside, mut outside) = (Edges::new(), Edges::new());
     for package in metadata["packages"].as_array().unwrap() {
         let name = package["name"].as_str().unwrap().to_owned();
         for dependency in package["dependencies"].as_array().unwrap() {

@@ -29,5 +29,5 @@ RUN
     fetch qemu-system-x86 qemu-system-common qemu-system-data seabios
     wrapper
 }
-"$bin" --version >&2 || { ldd "$dir/root/usr/bin/qemu-system-x86_64" | grep 'not found' >&2; exit 1; }
+"$bin" --version >/dev/null || { ldd "$dir/root/usr/bin/qemu-system-x86_64" | grep 'not found' >&2; exit 1; }
 echo "$bin"

@@ -1,5 +1,6 @@
 //! Sample guests of any architecture, for tests of the engine.
 #![allow(dead_code, missing_docs, reason = "each test uses its part")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "code of tests")]
 
 use std::io;
 use std::sync::Arc;

@@ -1,5 +1,4 @@
-//! How fast the walker enumerates 131072 scattered 4 KiB mappings. Figures, no test: run with
-//! `cargo test --release -p guestdump-x86_64 --test walk_speed -- --ignored --nocapture`.
+//! How fast the walker enumerates 131072 scattered 4 KiB mappings. `cargo bench -p guestdump-x86_64`.
 //!
 //! QEMU 10.0.2 needs 35.7 s for as many pages, its monitor standing still: its list of mappings is searched for each.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "code of tests")]
@@ -77,9 +76,7 @@ fn measure(stride: u64) {
     eprintln!("every {stride:3}. page: {tables} tables, {spans} spans, entries_read {read}, {time:.3?}");
 }
 
-#[test]
-#[ignore = "a measurement"]
-fn enumeration_of_131072_scattered_pages() {
+fn main() {
     for stride in [1, 2, 64, 512] {
         measure(stride);
     }

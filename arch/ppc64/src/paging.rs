@@ -1,0 +1,187 @@
+//! Page tables of ppc64: radix trees.
+//!
+//! Source: the Power ISA 3.0B, book III, chapter 5 ("Storage Control"): 5.7.5 (effective address quadrants), 5.7.6
+//! (partition and process tables), 5.7.10 (radix tree translation). All of these tables are big-endian, whatever the
+//! guest's byte order. Each directory entry says how many index bits the next directory has; Linux uses 13, 9, 9, 9 with
+//! pages of 4 KiB and 13, 9, 9, 5 with pages of 64 KiB.
+//!
+//! Hashed page tables are not walked: no source tells what is in a vCPU's SLB, and the table of a pseries guest is not
+//! in its memory.
+
+use guestdump_arch::paging::form::{Entry, Form, Level, Radix, Root};
+use guestdump_arch::paging::walk::{WalkError, Walker};
+use guestdump_arch::paging::{Hole, Span, Target};
+use guestdump_arch::{ArchError, Endian, Paging, PhysAddr, PhysMemory, Spans, Vcpu, VirtAddr, VirtRange};
+
+use crate::MSR_HV;
+use crate::registers::{LPCR, MSR, PIDR, PRTBL, PTCR, RADIX_ROOT};
+
+/// MSR.DR: data addresses are translated.
+const MSR_DR: u64 = 1 << 4;
+/// LPCR.HR: the partition translates by radix trees, not by a hashed page table.
+const LPCR_HR: u64 = 1 << 20;
+/// Address of a process table or partition table: bits 4 to 51, counted from the left as the ISA counts.
+const TABLE: u64 = 0x0fff_ffff_ffff_f000;
+/// PATS, PRTS: such a table has `1 << (12 + n)` bytes.
+const TABLE_SIZE: u64 = 0x1f;
+/// V of a directory or page table entry.
+const VALID: u64 = 1 << 63;
+/// L: the entry maps a page.
+const LEAF: u64 = 1 << 62;
+/// RPDB of a process table entry, NLB of a directory entry: where the next directory is.
+const DIRECTORY: u64 = 0x0fff_ffff_ffff_ff00;
+/// RPDS, NLS: how many index bits it has.
+const DIRECTORY_BITS: u64 = 0x1f;
+/// The least number of them.
+const FEWEST_BITS: u8 = 5;
+/// RPN of a page table entry.
+const PAGE: u64 = 0x01ff_ffff_ffff_f000;
+/// Smallest page.
+const PAGE_SHIFT: u8 = 12;
+/// Bytes of an entry of the process table and of the partition table.
+const PAIR: u64 = 16;
+
+/// Width of an effective address below the quadrant. A process table entry may say another (RTS); no processor has one.
+const ADDRESS_BITS: u8 = 52;
+
+/// The table of level 0 is one entry, that of the process: no address bit takes part in choosing it. Numbers of the
+/// other levels are Linux's with pages of 4 KiB; entries tell the real ones. With the fewest bits there are eight.
+const LEVELS: &[Level] = &[
+    Level { name: "process table", shift: ADDRESS_BITS, bits: 0 },
+    Level { name: "level 1", shift: 39, bits: ROOT_BITS },
+    Level { name: "level 2", shift: 30, bits: 9 },
+    Level { name: "level 3", shift: 21, bits: 9 },
+    Level { name: "level 4", shift: PAGE_SHIFT, bits: 9 },
+    Level { name: "level 5", shift: PAGE_SHIFT, bits: FEWEST_BITS },
+    Level { name: "level 6", shift: PAGE_SHIFT, bits: FEWEST_BITS },
+    Level { name: "level 7", shift: PAGE_SHIFT, bits: FEWEST_BITS },
+    Level { name: "level 8", shift: PAGE_SHIFT, bits: FEWEST_BITS },
+];
+
+/// Index bits of Linux's root directory (`RADIX_PGD_INDEX_SIZE`), where no process table entry says them.
+const ROOT_BITS: u8 = 13;
+
+const FORM: Form = Form {
+    name: "ppc64 radix",
+    levels: LEVELS,
+    entry_bytes: 8,
+    endian: Endian::Big,
+    address_mask: PAGE,
+    features: 0,
+    decode,
+};
+
+/// RTS, in two pieces: bits 1:2 and 56:58 of doubleword 0 of a process table entry. The width of addresses less 31.
+const fn address_bits(raw: u64) -> u64 {
+    31 + (((raw >> 61) & 3) << 3 | (raw >> 5) & 7)
+}
+
+/// A directory that must translate `shift` address bits down to a page.
+fn directory(shift: u8, raw: u64) -> Entry {
+    let bits = u8::try_from(raw & DIRECTORY_BITS).unwrap_or(0);
+    let below = shift.checked_sub(bits).filter(|below| bits >= FEWEST_BITS && *below >= PAGE_SHIFT);
+    match below {
+        Some(_) => Entry::Table { at: PhysAddr(raw & DIRECTORY), entries: None, bits: Some(bits) },
+        None => Entry::Invalid,
+    }
+}
+
+fn decode(form: &Form, level: usize, shift: u8, raw: u64) -> Entry {
+    match (level, raw & VALID, raw & LEAF) {
+        (0, ..) if raw == 0 => Entry::NotPresent,
+        (0, ..) if address_bits(raw) != u64::from(ADDRESS_BITS) => Entry::Invalid,
+        (0, ..) => directory(shift, raw),
+        (_, 0, _) => Entry::NotPresent,
+        (_, _, 0) => directory(shift, raw),
+        _ => Entry::Leaf { at: PhysAddr(raw & form.address_mask), shift },
+    }
+}
+
+/// The addresses of a quadrant that exist. Quadrants 1 and 2 belong to hypervisors that look into a guest.
+fn quadrant(number: u64) -> Option<VirtRange> {
+    let first = number << 62;
+    VirtRange::new(VirtAddr(first), VirtAddr(first + ((1 << ADDRESS_BITS) - 1)))
+}
+
+/// Quadrant 0 is translated for the process in PIDR, quadrant 3 for process 0, the kernel.
+fn process_table(prtbl: u64, pid: u64) -> Radix {
+    let processes = 1_u64.checked_shl(8 + u32::try_from(prtbl & TABLE_SIZE).unwrap_or(0)).unwrap_or(0);
+    let root = |number, pid: u64| {
+        let table = PhysAddr((prtbl & TABLE).wrapping_add(pid.wrapping_mul(PAIR)));
+        let entries = (pid >= processes).then_some(0..0);
+        quadrant(number).map(|virt| Root { virt, table, level: 0, entries })
+    };
+    Radix { form: FORM, roots: [root(0, pid), root(3, 0)].into_iter().flatten().collect() }
+}
+
+/// Quadrant 3 alone, from a root directory as Linux has it.
+#[must_use]
+pub fn kernel_tables(root: PhysAddr) -> Radix {
+    let roots = quadrant(3).map(|virt| Root { virt, table: root, level: 1, entries: None });
+    Radix { form: FORM, roots: roots.into_iter().collect() }
+}
+
+/// A guest that is a hypervisor itself, or runs on bare metal: entry 0 of its partition table has its process table.
+#[derive(Debug)]
+struct Host {
+    ptcr: u64,
+    pid: u64,
+}
+
+impl Host {
+    /// Doubleword 1 of entry 0, or `None` if it lies outside of RAM.
+    fn prtbl(&self, memory: &dyn PhysMemory) -> Result<Option<u64>, WalkError> {
+        let table = PhysAddr(self.ptcr & TABLE);
+        let (mut bytes, form, level) = ([0; 8], FORM.name, "partition table");
+        let read = memory.read(PhysAddr(table.0 + 8), &mut bytes);
+        let read = read.map_err(|source| WalkError::Entry { form, level, table, index: 0, source })?;
+        Ok(read.then(|| FORM.endian.get(&bytes)))
+    }
+}
+
+impl Spans for Host {
+    fn span_at(&self, memory: &dyn PhysMemory, virt: VirtAddr) -> Result<Span, WalkError> {
+        let prtbl = self.prtbl(memory)?;
+        let radix = process_table(prtbl.unwrap_or(0), self.pid);
+        let hole = match prtbl {
+            None => Hole::TableAbsent { level: 0, table: PhysAddr(self.ptcr & TABLE) },
+            Some(0) => Hole::NotPresent { level: 0, index: 0, raw: 0 },
+            Some(_) => return Walker::new(&Paging::Radix(radix), memory).span_at(virt),
+        };
+        let whole = radix.roots.iter().find(|root| root.virt.contains(virt)).map(|root| root.virt);
+        match whole {
+            Some(virt) => Ok(Span { virt, target: Target::Hole(hole) }),
+            None => Walker::new(&Paging::Radix(radix), memory).span_at(virt),
+        }
+    }
+}
+
+/// How a vCPU translates addresses. In real mode addresses are physical; that the CPU then ignores the upper four bits
+/// is not modelled.
+///
+/// # Errors
+/// [`ArchError::RegisterUnknown`] if MSR is not known or nothing says where the tables are: that is so for every pseries
+/// guest whose source does not give `prtbl` or `radix_root`, and for hashed page tables, which need the SLB.
+pub fn paging(arch: &'static str, vcpu: &Vcpu) -> Result<Paging, ArchError> {
+    let unknown = |register, needed_for| ArchError::RegisterUnknown { arch, vcpu: vcpu.id, register, needed_for };
+    let get = |reg| vcpu.registers.get(reg);
+    let need = |reg, register| get(reg).ok_or(unknown(register, "address translation"));
+    let msr = need(MSR, "msr")?;
+    if msr & MSR_DR == 0 {
+        return Ok(Paging::Off);
+    }
+    if let Some(root) = get(RADIX_ROOT) {
+        return Ok(Paging::Radix(kernel_tables(PhysAddr(root))));
+    }
+    if let Some(prtbl) = get(PRTBL) {
+        return Ok(Paging::Radix(process_table(prtbl, need(PIDR, "pidr")?)));
+    }
+    if need(LPCR, "lpcr")? & LPCR_HR == 0 {
+        return Err(unknown("slb", "a hashed page table (LPCR.HR is 0)"));
+    }
+    // Without MSR.HV a hypervisor, here or below, keeps the process table's address to itself.
+    if msr & MSR_HV == 0 {
+        return Err(unknown("prtbl", "address translation under a hypervisor"));
+    }
+    Ok(Paging::Custom(Box::new(Host { ptcr: need(PTCR, "ptcr")?, pid: need(PIDR, "pidr")? })))
+}
