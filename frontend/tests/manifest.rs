@@ -438,9 +438,9 @@ fn the_manifest_itself_must_be_a_text_file_of_some_size() {
     assert_eq!(open("nested").0, "nested/guest.toml: a manifest is a file, and this is a folder");
     fs::write(dir.path().join("binary.toml"), b"arch = \xff").unwrap();
     assert_eq!(open("binary.toml").0, "binary.toml: byte 7 is not UTF-8");
-    fs::File::create(dir.path().join("huge.toml")).unwrap().set_len((16 << 20) + 1).unwrap();
+    fs::File::create(dir.path().join("huge.toml")).unwrap().set_len((1 << 20) + 1).unwrap();
     let (message, hint) = open("huge.toml");
-    assert_eq!(message, "huge.toml: a manifest has at most 16777216 bytes, and this file has 16777217");
+    assert_eq!(message, "huge.toml: a manifest has at most 1048576 bytes, and this file has 1048577");
     assert_eq!(hint.unwrap(), "raw memory is named by a manifest: file = \"ram.bin\" in a [[memory]] table");
 }
 

@@ -57,7 +57,7 @@ KDUMP_ALWAYS = {name: "drgn and libkdumpfile take the architecture from it" for 
 KDUMP_BELOW_4G = {name: "ends where RAM ends; makedumpfile trips over more" for name in
                   ("max_mapnr", "sub.max_mapnr_64", "bitmap_blocks", "bitmap length")}
 KDUMP_X86_64 = {"sub.phys_base": "QEMU reads the decimal number as hexadecimal"}
-KDUMP_CLASS32 = {name: "the header is that of a 32-bit kernel" for name in ("class", "sub.offset_note", "sub.offset_vmcoreinfo")}
+KDUMP_I386 = {name: "the header is that of a 32-bit kernel" for name in ("class", "sub.offset_note", "sub.offset_vmcoreinfo")}
 
 
 def is_i386(case):
@@ -110,11 +110,12 @@ def expected_kdump(case, qemu):
         names.discard("machine")                # was filled in before QEMU's dump code lost its target
     if case.mb <= 3072:
         names |= set(KDUMP_BELOW_4G)
-    return names | set(KDUMP_CLASS32 if is_class32(case) else ()) | set(() if is_i386(case) else KDUMP_X86_64)
+    return names | set(KDUMP_I386 if is_i386(case) else KDUMP_X86_64)
 
 
-# (our file, reader) -> why the reader refuses it; everything else must open
+# (our file, reader), or with the case before them -> why the reader refuses it; everything else must open
 FLATTENED, NO_CODEC = "a flattened file is for `makedumpfile -R` and crash", "not in Debian's build"
+I386_32 = "drgn cuts physical addresses of an i386 kernel to 32 bits in a kdump, whatever its header is"
 REFUSALS = {
     ("kdump-zlib", "libkdumpfile"): FLATTENED,
     ("kdump-zlib", "makedumpfile -d 31"): FLATTENED,
@@ -123,7 +124,16 @@ REFUSALS = {
     ("kdump-raw-snappy", "makedumpfile --dump-dmesg"): NO_CODEC,
     ("kdump-raw-zstd", "makedumpfile -d 31"): NO_CODEC,
     ("kdump-raw-zstd", "makedumpfile --dump-dmesg"): NO_CODEC,
+    ("i386-pae-5g", "kdump-raw-zlib", "drgn"): I386_32,
+    ("i386-pae-5g", "kdump-zlib", "drgn"): I386_32,
 }
+
+
+def refusal(case, name, reader):
+    """Why this reader refuses this file of ours, or None."""
+    return REFUSALS.get((name, reader)) or REFUSALS.get((case.name, name, reader))
+
+
 CODEC_STATUS = {"zlib": 1, "lzo": 2, "snappy": 4, "zstd": 32, "none": 0}
 
 # crash needs ten seconds for the kernel's debug information each time; with --table it reads every file

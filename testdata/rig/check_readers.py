@@ -99,9 +99,8 @@ def check_readers(run):
         results = pool.map(lambda job: readers.READERS[job[2]].read(job[1], reference, vmlinux_of(run.case)), jobs)
         for (name, _, reader, ours), outcome in zip(jobs, results):
             run.report.cell(run.case.name, name, reader, outcome)
-            if not ours:
-                run.report.note(run.case.name, "%s: %s: %s" % (reader, name, "ok" if outcome.ok else outcome.detail))
-            elif (name, reader) in cases.REFUSALS:
-                run.report.note(run.case.name, "%s: %s: %s (%s)" % (reader, name, "ok" if outcome.ok else outcome.detail, cases.REFUSALS[name, reader]))
+            reason = cases.refusal(run.case, name, reader) if ours else "not our file"
+            if reason:
+                run.report.note(run.case.name, "%s: %s: %s (%s)" % (reader, name, "ok" if outcome.ok else outcome.detail, reason))
             else:
                 run.check("%s: %s" % (reader, name), outcome.ok, outcome.detail)

@@ -86,6 +86,7 @@ def compare_pages(a, b, ignore=()):
         return verdict
     ours, theirs = _pages_outside(a, ignore), _pages_outside(b, ignore)
     mine, other = next(ours, None), next(theirs, None)
+    equal = set()                   # pairs of stored copies found equal; shared ones, such as zeros, come again and again
     while mine or other:
         if other is None or (mine and mine[0] < other[0]):
             verdict.blame("pfn 0x%x: unexpected" % mine[0])
@@ -94,7 +95,9 @@ def compare_pages(a, b, ignore=()):
             verdict.blame("pfn 0x%x: missing" % other[0])
             other = next(theirs, None)
         else:
-            _compare_page(verdict, mine[0], lambda: a.content(mine[1]), lambda: b.content(other[1]))
+            verdict.compared += 1
+            if (mine[1], other[1]) not in equal and _same_page(verdict, mine[0], a, mine[1], lambda: b.content(other[1])):
+                equal.add((mine[1], other[1]))
             mine, other = next(ours, None), next(theirs, None)
     return verdict
 
@@ -106,13 +109,14 @@ def _pages_outside(dump, ignore):
             yield pfn, descriptor
 
 
-def _compare_page(verdict, pfn, ours, theirs):
-    verdict.compared += 1
+def _same_page(verdict, pfn, dump, descriptor, expected):
     try:
-        if ours() != theirs():
-            verdict.blame("pfn 0x%x: content differs" % pfn)
+        if dump.content(descriptor) == expected():
+            return True
+        verdict.blame("pfn 0x%x: content differs" % pfn)
     except Malformed as error:
         verdict.blame("pfn 0x%x: %s" % (pfn, error))
+    return False
 
 
 def compare_to_memory(dump, memory, within=None):
@@ -125,7 +129,8 @@ def compare_to_memory(dump, memory, within=None):
     for pfn, descriptor in dump.pages():
         page = memory.read(pfn * dump.block_size, dump.block_size)
         if page is not None:
-            _compare_page(verdict, pfn, lambda: dump.content(descriptor), lambda: page)
+            verdict.compared += 1
+            _same_page(verdict, pfn, dump, descriptor, lambda: page)
     return verdict
 
 

@@ -181,13 +181,13 @@ class Kdump:
     def _descriptor_problems(self):
         codec = self.header["status"] & ~INCOMPLETE
         out, spans = [], set()
-        for pfn, d in self.pages():
+        for d in set(map(Descriptor._make, struct.iter_unpack(self.endian + "QIIQ", self.table))):
             if d.flags not in (0, codec) or d.page_flags:
-                out.append("pfn 0x%x: flags 0x%x, page_flags 0x%x under status 0x%x" % (pfn, d.flags, d.page_flags, codec))
+                out.append("page at 0x%x: flags 0x%x, page_flags 0x%x under status 0x%x" % (d.offset, d.flags, d.page_flags, codec))
             if d.size > self.block_size or (d.flags == 0 and d.size != self.block_size):
-                out.append("pfn 0x%x: size %d with flags %d" % (pfn, d.size, d.flags))
+                out.append("page at 0x%x: size %d with flags %d" % (d.offset, d.size, d.flags))
             if d.offset < self.data_at or d.offset + d.size > self.file.size:
-                out.append("pfn 0x%x: data at 0x%x+%d" % (pfn, d.offset, d.size))
+                out.append("page data at 0x%x+%d" % (d.offset, d.size))
             spans.add((d.offset, d.offset + d.size, "page data"))
         return (out + overlaps(spans, "file"))[:20]
 

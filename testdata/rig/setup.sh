@@ -5,7 +5,7 @@ set -eu
 . "$(dirname "$0")/archs.sh"
 export DEBIAN_FRONTEND=noninteractive
 readers="crash makedumpfile python3-libkdumpfile gdb-multiarch binutils liblzo2-2 libsnappy1v5 libzstd1"
-tools="cpio xz-utils debian-archive-keyring procps"
+tools="cpio xz-utils debian-archive-keyring"
 qemu="qemu-system-x86 seabios"
 [ -z "${ALL_QEMU:-}" ] || qemu="$qemu qemu-system-arm qemu-system-ppc qemu-system-misc qemu-system-s390x"
 

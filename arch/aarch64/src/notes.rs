@@ -13,7 +13,7 @@ use guestdump_arch::{Endian, LayoutFor, NoteKind, NoteLayout, Reg, Registers, Ro
 
 use crate::registers::{FPSR, P0, PAUTH_DMASK, TPIDR, TPIDR2, V0, VG, VL, VL_LARGEST, VL_MAX, X0, Z0};
 
-/// NT_PRSTATUS. A vCPU in AArch32 state has its registers in the AArch64 view (Arm ARM D1.8.1 "Mapping of the
+/// NT_PRSTATUS. A vCPU in AArch32 state has its registers in the AArch64 view (Arm ARM D1, "Mapping of the
 /// general-purpose registers between the Execution states").
 pub const PRSTATUS: NoteLayout = NoteLayout::checked(
     392,
@@ -38,7 +38,7 @@ pub const PRFPREG_FROM_Z: NoteLayout = NoteLayout::checked(528, &prfpreg(Z0));
 
 /// NT_ARM_TLS of a CPU without SME.
 pub const TLS: NoteLayout = NoteLayout::checked(8, &[Row::reg(0, 8, TPIDR)]);
-/// NT_ARM_TLS with TPIDR2_EL0 (linux 6.0: "arm64/sme: Implement ptrace support for TPIDR2").
+/// NT_ARM_TLS with TPIDR2_EL0, of a CPU with SME.
 pub const TLS_WITH_TPIDR2: NoteLayout = NoteLayout::checked(16, &[Row::regs(0, 8, TPIDR, 2)]);
 
 /// NT_ARM_PAC_MASK: `data_mask`, `insn_mask`.
@@ -119,8 +119,8 @@ fn sve_ends(vl: u32) -> (u32, u32) {
 /// `SVE_PT_REGS_OFFSET`: the header is 16 bytes.
 const SVE_REGISTERS: u32 = 16;
 
-/// The header in the dump's byte order; Z, P and FFR in little-endian order whatever that is (sve.rst: "in the
-/// endianness-invariant format"); fpsr and fpcr in the dump's again.
+/// The header in the dump's byte order; Z, P and FFR lowest byte first whatever that is, as SVE's own STR stores them (Arm
+/// ARM C8, "STR (vector)", "STR (predicate)"); fpsr and fpcr in the dump's again.
 ///
 /// Read from a descriptor, the lengths are registers. For one that is to be written they are what was settled on: a
 /// source may know only one of them, or know it as vg.

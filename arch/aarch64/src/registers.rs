@@ -11,7 +11,7 @@
 
 use guestdump_arch::{Reg, RegDef};
 
-/// Bytes of the longest vector register that SVE allows: 2048 bits (Arm ARM, A1.4 "SVE": a multiple of 128 bits).
+/// Bytes of the longest vector register that SVE allows: 2048 bits (Arm ARM, B1 "SVE vector registers").
 pub const VL_LARGEST: u16 = 256;
 
 macro_rules! registers {

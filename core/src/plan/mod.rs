@@ -146,7 +146,7 @@ impl Plan {
                 info.class = layout.class;
                 Body::Elf(layout)
             }
-            Container::Kdump => Body::Kdump(KdumpLayout::new(&ranges, &notes, &info)?),
+            Container::Kdump => Body::Kdump(kdump_layout(format, &ranges, &notes, &info)?),
         };
         let left_out = guest.blocks.iter().filter(|block| !options.device_memory && block.kind == BlockKind::Device);
         Ok(Self {
@@ -177,6 +177,24 @@ impl Plan {
             Body::Kdump(layout) => layout.longest(),
         }
     }
+}
+
+/// A flattened file has both bitmaps in full, gaps and all: more than this is refused rather than written.
+const MAX_FLAT_BITMAPS: u64 = 16 << 30;
+
+fn kdump_layout(
+    format: &Format,
+    ranges: &[PhysRange],
+    notes: &NoteArea,
+    info: &DumpInfo,
+) -> Result<KdumpLayout, PlanError> {
+    let layout = KdumpLayout::new(ranges, notes, info)?;
+    let value = 2 * layout.bitmap_len;
+    if format.flattened && value > MAX_FLAT_BITMAPS {
+        let what = "the size of a flattened file's bitmaps";
+        return Err(PlanError::TooLarge { what, value, limit: MAX_FLAT_BITMAPS });
+    }
+    Ok(layout)
 }
 
 fn check(options: &PlanOptions) -> Result<(), PlanError> {

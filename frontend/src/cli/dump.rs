@@ -14,7 +14,8 @@ use super::{CliError, Exit, print, request};
 use crate::output::{Output, Target};
 use crate::progress::Reporter;
 use crate::signals::Interrupt;
-use crate::source::{self, Opened, Purpose};
+use crate::source::qmp::QmpError;
+use crate::source::{self, Opened, Purpose, SourceError};
 
 /// Runs the command.
 pub fn run(args: &DumpArgs) -> Result<Exit, CliError> {
@@ -37,12 +38,29 @@ pub fn run(args: &DumpArgs) -> Result<Exit, CliError> {
     reporter.clear();
     // The guest goes on before anything else is looked at, and before the disk has everything.
     let resumed = session.finish();
+    if let (Err(_), Err(error)) = (&result, &resumed) {
+        // The dump's own error is told last; that the guest may stand still must not be lost over it.
+        eprintln!("warning: {error}");
+    }
     let summary = result?;
-    let pause = resumed?;
     output.publish()?;
+    let (pause, disturbed) = pause(resumed)?;
     let report = Report { args, plan: &plan, target: &target, summary: &summary, pause, wall: started.elapsed() };
     report.print()?;
-    Ok(if summary.lost_pages > 0 { Exit::Incomplete } else { Exit::Done })
+    Ok(if summary.lost_pages > 0 || disturbed { Exit::Incomplete } else { Exit::Done })
+}
+
+/// For how long the guest stood still, and whether somebody let it run meanwhile: the dump is kept then, but it is no
+/// picture of one moment. That a guest could not be let run again is an error even though the dump is whole.
+fn pause(resumed: Result<Option<Duration>, SourceError>) -> Result<(Option<Duration>, bool), CliError> {
+    match resumed {
+        Ok(pause) => Ok((pause, false)),
+        Err(error @ SourceError::Qmp(QmpError::Interfered { .. })) => {
+            eprintln!("warning: {error}");
+            Ok((None, true))
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn threads(args: &DumpArgs) -> Result<usize, CliError> {

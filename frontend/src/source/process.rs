@@ -21,7 +21,8 @@ use std::sync::Arc;
 use guestdump_core::block::Backing;
 use thiserror::Error;
 
-pub use file::FileWindow;
+use super::raw::FileBacking;
+
 pub use maps::{Mapping, parse_maps_line};
 pub use pagemap::never_touched;
 pub use process_memory::peer_pid;
@@ -160,7 +161,7 @@ impl Process {
     fn window(&self, mapping: &Mapping, addr: u64, len_bytes: u64, offset: u64) -> Window {
         let found = if mapping.inode == 0 { None } else { file::find(self.pid, mapping) };
         let file_offset = mapping.offset.saturating_add(addr - mapping.start);
-        let file = found.and_then(|(file, via)| Some((FileWindow::new(file, file_offset, len_bytes)?, via)));
+        let file = found.and_then(|(file, via)| Some((file::window(file, file_offset, len_bytes)?, via)));
         match file {
             Some((file, via)) if mapping.shared => {
                 let how = format!("pread of {via} from {file_offset:#x}, its holes are zeros");
@@ -174,7 +175,7 @@ impl Process {
         }
     }
 
-    fn remote(&self, mapping: &Mapping, addr: u64, below: Option<FileWindow>) -> RemoteWindow {
+    fn remote(&self, mapping: &Mapping, addr: u64, below: Option<FileBacking>) -> RemoteWindow {
         let pagemap = self.pagemap.clone().filter(|_| !mapping.shared);
         let pagemap = match (pagemap, below) {
             (Some(pagemap), None) if mapping.inode == 0 => Some(PagemapOf::Anonymous(pagemap)),

@@ -12,7 +12,7 @@ use thiserror::Error;
 use crate::number::NumberError;
 
 /// Longest manifest that is read, in bytes: 10,000 vCPUs with all their registers have room.
-pub const MAX_LEN: u64 = 16 << 20;
+pub const MAX_LEN: u64 = 1 << 20;
 
 /// Why a manifest does not describe a guest.
 #[derive(Debug, Error)]

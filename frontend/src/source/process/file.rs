@@ -1,19 +1,17 @@
-//! A file that another process has mapped: finding it again, and reading it past the process.
+//! A file that another process has mapped: finding it again. It is read as any RAM file is (`source/raw.rs`).
 //!
 //! The file is found by what `/proc` has of it, never by its path alone: the process may see another file system than
 //! we do. `pread` allocates nothing where the file has holes (tmpfs, hugetlbfs, disk); SEEK_HOLE tells them beforehand,
 //! but on hugetlbfs, where all of a file counts as data.
 
 use std::fs::{self, File, Metadata};
-use std::io::{self, ErrorKind};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
-use guestdump_core::block::{Backing, ShortRead};
-use rustix::fs::{SeekFrom, major, minor};
-use rustix::io::Errno;
+use rustix::fs::{major, minor};
 
 use super::maps::Mapping;
+use crate::source::raw::FileBacking;
 
 /// Opens the file behind a mapping of a process, if we may, and says by which path.
 pub(super) fn find(pid: u32, mapping: &Mapping) -> Option<(File, String)> {
@@ -45,92 +43,23 @@ fn open(path: &PathBuf, mapping: &Mapping, check: impl Fn(&Metadata) -> bool) ->
     Some(file)
 }
 
-/// A part of a file.
-#[derive(Debug)]
-pub struct FileWindow {
-    file: File,
-    start: u64,
-    len_bytes: u64,
-}
-
-impl FileWindow {
-    /// The `len_bytes` bytes of a file from `start` on; `None` if it has not so many.
-    #[must_use]
-    pub fn new(file: File, start: u64, len_bytes: u64) -> Option<Self> {
-        let end = start.checked_add(len_bytes)?;
-        (file.metadata().ok()?.len() >= end).then_some(Self { file, start, len_bytes })
-    }
-
-    /// The next place from `from` on where data or a hole starts; the end of the file if there is none.
-    fn seek(&self, to: SeekFrom) -> Result<Option<u64>, Errno> {
-        match rustix::fs::seek(&self.file, to) {
-            Ok(at) => Ok(Some(at)),
-            Err(Errno::NXIO) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-}
-
-impl Backing for FileWindow {
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ShortRead> {
-        let mut done = 0;
-        while let Some(rest) = buf.get_mut(done..).filter(|rest| !rest.is_empty()) {
-            let at = self.start.saturating_add(offset).saturating_add(done as u64);
-            match self.file.read_at(rest, at) {
-                Ok(0) => return Err(ShortRead { done, cause: io::Error::from(ErrorKind::UnexpectedEof) }),
-                Ok(read) => done += read,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(cause) => return Err(ShortRead { done, cause }),
-            }
-        }
-        Ok(())
-    }
-
-    fn extent_at(&self, offset: u64, limit_bytes: u64) -> (bool, u64) {
-        let left = self.len_bytes.saturating_sub(offset).max(1);
-        let at = self.start.saturating_add(offset);
-        let run_to = |end: Option<u64>| end.map_or(left, |end| end.saturating_sub(at).clamp(1, left));
-        match self.seek(SeekFrom::Data(at)) {
-            Ok(Some(data)) if data <= at => match self.seek(SeekFrom::Hole(at)) {
-                Ok(hole) => (true, run_to(hole)),
-                Err(_) => (true, limit_bytes.min(left)),
-            },
-            Ok(data) => (false, run_to(data)),
-            // No holes on this file system.
-            Err(_) => (true, limit_bytes.min(left)),
-        }
-    }
+/// The `len_bytes` bytes of a file from `start` on; `None` if it has not so many.
+pub(super) fn window(file: File, start: u64, len_bytes: u64) -> Option<FileBacking> {
+    let end = start.checked_add(len_bytes)?;
+    (file.metadata().ok()?.len() >= end).then(|| FileBacking::new(file, start, len_bytes))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn sparse() -> FileWindow {
+    #[test]
+    fn a_file_without_that_part_has_no_window() {
         let file = tempfile::tempfile().unwrap();
-        file.set_len(10 << 20).unwrap();
-        file.write_all_at(&[7; 4096], 4 << 20).unwrap();
-        FileWindow::new(file, 1 << 20, 8 << 20).unwrap()
-    }
-
-    #[test]
-    fn holes_are_zeros_and_data_is_read() {
-        let window = sparse();
-        assert_eq!(window.extent_at(0, 4096), (false, 3 << 20));
-        assert_eq!(window.extent_at(3 << 20, 1 << 20), (true, 4096));
-        assert_eq!(window.extent_at((3 << 20) + 4096, 1), (false, (5 << 20) - 4096));
-        let mut buf = [1; 8192];
-        window.read_at((3 << 20) - 4096, &mut buf).unwrap();
-        assert_eq!((buf[4095], buf[4096]), (0, 7));
-    }
-
-    #[test]
-    fn a_file_that_shrinks_is_read_as_far_as_it_goes() {
-        let window = sparse();
-        window.file.set_len((1 << 20) + 4096).unwrap();
-        let short = window.read_at(0, &mut [0; 8192]).unwrap_err();
-        assert_eq!((short.done, short.cause.kind()), (4096, ErrorKind::UnexpectedEof));
-        assert!(FileWindow::new(window.file, 0, 1 << 30).is_none());
+        file.set_len(0x3000).unwrap();
+        assert!(window(file.try_clone().unwrap(), 0x1000, 0x2000).is_some());
+        assert!(window(file.try_clone().unwrap(), 0x1000, 0x2001).is_none());
+        assert!(window(file, u64::MAX, 1).is_none());
     }
 
     #[test]

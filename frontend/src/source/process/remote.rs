@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use guestdump_core::block::{Backing, ShortRead};
 
-use super::file::FileWindow;
 use super::{pagemap, process_memory};
+use crate::source::raw::FileBacking;
 
 /// What a process's pagemap says of a mapping. Of shared memory it says nothing: a page that this process has not mapped
 /// may have been filled by another, or be swapped out.
@@ -20,7 +20,7 @@ pub enum PagemapOf {
         /// The pagemap.
         pagemap: Arc<File>,
         /// The part of the file that is mapped.
-        below: FileWindow,
+        below: FileBacking,
     },
 }
 
@@ -58,10 +58,9 @@ impl RemoteWindow {
         let (touched, pages) = pagemap::run(pagemap, addr / self.page_bytes, pages.max(1));
         (touched, pages.saturating_mul(self.page_bytes).saturating_sub(into_page).max(1))
     }
-}
 
-impl Backing for RemoteWindow {
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ShortRead> {
+    /// Reads from the process, all of `buf`.
+    fn read_process(&self, offset: u64, buf: &mut [u8]) -> Result<(), ShortRead> {
         let mut done = 0;
         while let Some(rest) = buf.get_mut(done..).filter(|rest| !rest.is_empty()) {
             let at = self.start.saturating_add(offset).saturating_add(done as u64);
@@ -70,6 +69,27 @@ impl Backing for RemoteWindow {
                 Ok(read) => done += read,
                 Err(cause) => return Err(ShortRead { done, cause }),
             }
+        }
+        Ok(())
+    }
+}
+
+impl Backing for RemoteWindow {
+    /// Pages that are known to be zero are not asked for here either: walkers and searches read without asking for
+    /// extents first.
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ShortRead> {
+        let mut done = 0;
+        while let Some(rest) = buf.get_mut(done..).filter(|rest| !rest.is_empty()) {
+            let at = offset.saturating_add(done as u64);
+            let (data, len) = self.extent_at(at, rest.len() as u64);
+            let len = usize::try_from(len).unwrap_or(usize::MAX).clamp(1, rest.len());
+            let Some(run) = rest.get_mut(..len) else { break };
+            if data {
+                self.read_process(at, run).map_err(|short| ShortRead { done: done + short.done, ..short })?;
+            } else {
+                run.fill(0);
+            }
+            done += len;
         }
         Ok(())
     }
@@ -115,7 +135,10 @@ mod tests {
         let window = RemoteWindow::new(std::process::id(), start, Some(PagemapOf::Anonymous(pagemap)));
         let (touched, len) = window.extent_at(0, 16 << 20);
         assert!(touched && len >= 1);
-        assert!(!window.extent_at(8 << 20, 16 << 20).0);
+        let mut buf = vec![1; 1 << 20];
+        window.read_at(8 << 20, &mut buf).unwrap();
+        assert!(buf.iter().all(|byte| *byte == 0));
+        // Reading has not made them present.
         assert!(!window.extent_at(8 << 20, 16 << 20).0);
     }
 }

@@ -1,0 +1,324 @@
+//! Page tables of AArch64: stage 1 of the EL1&0 translation regime, and of EL2 for a kernel that runs there.
+//!
+//! Source: Arm ARM (DDI 0487), chapter D8: D8.2 "Translation process" (granules, initial lookup level, size and
+//! alignment of the first table, TTBR selection) and D8.3 "Translation table descriptor formats"; D24.2 for the fields of
+//! TCR_ELx and SCTLR_ELx.
+//!
+//! - Two halves: TTBR0 translates from 0 up, TTBR1 up to the top, each with a granule and a size of its own (TG, TxSZ)
+//!   and a switch (EPD). Addresses between them have no root.
+//! - An address that carries a tag (TBI: bits 63:56 are ignored) has no root either: roots name each mapping once.
+//! - What a translation would fault on for lack of rights (access flag, permissions, E0PD, PAN) is mapped all the same.
+//! - EL1 in AArch32 state keeps tables of another format, which are refused. EL0 may be in either state.
+
+use guestdump_arch::paging::form::{Entry, Form, Level, Radix, Root};
+use guestdump_arch::{ArchError, Endian, Paging, PhysAddr, Reg, Registers, Vcpu, VirtAddr, VirtRange};
+
+use crate::registers::{
+    CPSR, HCR_EL2, REGISTERS, SCTLR_EL1, SCTLR_EL2, TCR_EL1, TCR_EL2, TTBR0_EL1, TTBR0_EL2, TTBR1_EL1, TTBR1_EL2,
+};
+
+/// SCTLR_ELx.M.
+const SCTLR_M: u64 = 1;
+/// SCTLR_ELx.EE: byte order of data at ELx and of the tables of its regime.
+const SCTLR_EE: u64 = 1 << 25;
+/// TCR_ELx.DS: 52-bit addresses with the 4 KiB and 16 KiB granules (LPA2).
+const TCR_DS: u64 = 1 << 59;
+/// TCR_ELx.IPS for addresses of 52 bits.
+const IPS_52: u64 = 6;
+/// HCR_EL2.E2H: EL2 has two halves like EL1 (VHE).
+const HCR_E2H: u64 = 1 << 34;
+/// HCR_EL2.TGE: with E2H, EL0 uses the tables of EL2.
+const HCR_TGE: u64 = 1 << 27;
+
+/// Feature of the form: 52-bit addresses with the 64 KiB granule (LPA).
+const LPA: u32 = 1;
+/// Feature of the form: TCR_ELx.DS is set.
+const LPA2: u32 = 2;
+
+/// The levels of all granules, each level as wide as it can be. Halves may have different granules: a root starts at a
+/// level of its own, and what is behind a granule's level 3 is never reached from it.
+const LEVELS: &[Level] = &[
+    Level { name: "level -1", shift: 48, bits: 4 },
+    Level { name: "level 0", shift: 39, bits: 9 },
+    Level { name: "level 1", shift: 30, bits: 9 },
+    Level { name: "level 2", shift: 21, bits: 9 },
+    Level { name: "level 3", shift: 12, bits: 9 },
+    Level { name: "level 0", shift: 47, bits: 5 },
+    Level { name: "level 1", shift: 36, bits: 11 },
+    Level { name: "level 2", shift: 25, bits: 11 },
+    Level { name: "level 3", shift: 14, bits: 11 },
+    Level { name: "level 1", shift: 42, bits: 10 },
+    Level { name: "level 2", shift: 29, bits: 13 },
+    Level { name: "level 3", shift: 16, bits: 13 },
+];
+
+/// A translation granule: size of pages and tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Granule {
+    name: &'static str,
+    page_shift: u8,
+    /// Its levels in [`LEVELS`].
+    levels: (usize, usize),
+}
+
+const K4: Granule = Granule { name: "AArch64 4K granule", page_shift: 12, levels: (0, 4) };
+const K16: Granule = Granule { name: "AArch64 16K granule", page_shift: 14, levels: (5, 8) };
+const K64: Granule = Granule { name: "AArch64 64K granule", page_shift: 16, levels: (9, 11) };
+
+impl Granule {
+    /// TCR_ELx.TG0. The reserved value means one that the CPU chooses.
+    const fn of_tg0(tg: u64) -> Self {
+        match tg & 3 {
+            1 => K64,
+            2 => K16,
+            _ => K4,
+        }
+    }
+
+    /// TCR_ELx.TG1, which counts otherwise.
+    const fn of_tg1(tg: u64) -> Self {
+        match tg & 3 {
+            1 => K16,
+            3 => K64,
+            _ => K4,
+        }
+    }
+
+    /// That of a level, by the shift of its index: no two granules share one.
+    const fn of_level(shift: u8) -> Self {
+        match shift {
+            14 | 25 | 36 | 47 => K16,
+            16 | 29 | 42 => K64,
+            _ => K4,
+        }
+    }
+}
+
+/// Bits `low` to `high`, both included.
+const fn bits(low: u8, high: u8) -> u64 {
+    (u64::MAX << low) & (u64::MAX >> (63 - high))
+}
+
+/// The address in a table, block or page descriptor (D8.3.1).
+fn output(form: &Form, granule: Granule, raw: u64) -> u64 {
+    let from = granule.page_shift;
+    if granule == K64 {
+        // LPA: bits 15:12 are bits 51:48.
+        let high = if form.features & LPA != 0 { (raw >> 12) & 0xf } else { 0 };
+        return (raw & bits(from, 47)) | (high << 48);
+    }
+    if form.features & LPA2 == 0 {
+        return raw & bits(from, 47);
+    }
+    // LPA2: bits 9:8 are bits 51:50.
+    (raw & bits(from, 49)) | (((raw >> 8) & 3) << 50)
+}
+
+/// Whether a level other than 3 may hold blocks (D8.3.1, "Block descriptor"). The 4 TiB blocks of the 64 KiB granule need
+/// a CPU with 52-bit addresses; that it uses them shows in TCR_ELx.IPS.
+fn has_blocks(form: &Form, shift: u8) -> bool {
+    match shift {
+        21 | 30 | 25 | 29 => true,
+        39 | 36 => form.features & LPA2 != 0,
+        42 => form.features & LPA != 0,
+        _ => false,
+    }
+}
+
+/// Decodes a descriptor. An address beyond TCR_ELx.IPS is an address size fault, whatever the entry is.
+fn decode(form: &Form, _level: usize, shift: u8, raw: u64) -> Entry {
+    let granule = Granule::of_level(shift);
+    let page = shift == granule.page_shift;
+    let at = output(form, granule, raw);
+    match (raw & 1, raw & 2) {
+        (0, _) => Entry::NotPresent,
+        _ if at & !form.address_mask != 0 => Entry::Invalid,
+        (_, 0) if !page && has_blocks(form, shift) => Entry::Leaf { at: PhysAddr(at), shift },
+        (_, 0) => Entry::Invalid,
+        _ if page => Entry::Leaf { at: PhysAddr(at), shift },
+        _ => Entry::Table { at: PhysAddr(at), entries: None, bits: None },
+    }
+}
+
+/// Bits of a physical address: TCR_ELx.IPS, at most 48 unless descriptors have room for more.
+const fn output_bits(ips: u64, wide: bool) -> u8 {
+    match ips & 7 {
+        0 => 32,
+        1 => 36,
+        2 => 40,
+        3 => 42,
+        4 => 44,
+        5 => 48,
+        _ if wide => 52,
+        _ => 48,
+    }
+}
+
+/// One half of the address space, as TCR_EL1 describes it.
+#[derive(Debug, Clone, Copy)]
+struct Half {
+    high: bool,
+    on: bool,
+    granule: Granule,
+    /// Bits of its addresses: 64 - TxSZ.
+    input_bits: u8,
+    /// Whether physical addresses of 52 bits are possible.
+    wide: bool,
+}
+
+/// TCR_ELx in the format of TCR_EL1.
+#[derive(Debug, Clone, Copy)]
+struct Tcr(u64);
+
+impl Tcr {
+    fn features(self) -> u32 {
+        let lpa = if (self.0 >> 32) & 7 == IPS_52 { LPA } else { 0 };
+        lpa | if self.0 & TCR_DS != 0 { LPA2 } else { 0 }
+    }
+
+    fn low(self) -> Half {
+        self.half(false, self.0, Granule::of_tg0(self.0 >> 14))
+    }
+
+    fn high(self) -> Half {
+        self.half(true, self.0 >> 16, Granule::of_tg1(self.0 >> 30))
+    }
+
+    /// The half whose TxSZ (bits 5:0) and EPDx (bit 7) are at the bottom of `fields`. A size that the CPU cannot have is
+    /// taken as the nearest that it can, a choice that D8.2 leaves open; 52 bits are possible with 64 KiB pages (LVA) or DS,
+    /// and with TTST sizes go down to a table of level 3 alone.
+    fn half(self, high: bool, fields: u64, granule: Granule) -> Half {
+        let k64 = granule == K64;
+        let smallest = if k64 || self.0 & TCR_DS != 0 { 12 } else { 16 };
+        let size = u8::try_from(fields & 0x3f).unwrap_or(0).clamp(smallest, if k64 { 47 } else { 48 });
+        let wide = self.features() & if k64 { LPA } else { LPA2 } != 0;
+        Half { high, on: fields & (1 << 7) == 0, granule, input_bits: 64 - size, wide }
+    }
+
+    /// TCR_EL2 without E2H (one half, other places) in the format of TCR_EL1.
+    const fn from_one_half(tcr: u64) -> Self {
+        let same_places = tcr & bits(0, 15) & !(1 << 7);
+        let ds = ((tcr >> 32) & 1) << 59;
+        let epd1 = 1 << 23;
+        Self(same_places | ((tcr >> 16) & 7) << 32 | ds | epd1)
+    }
+
+    /// The form that serves both halves.
+    fn form(self, endian: Endian) -> Form {
+        let (low, high) = (self.low(), self.high());
+        let name = match (low.on, high.on) {
+            (true, true) if low.granule != high.granule => "AArch64 two granules",
+            (_, true) => high.granule.name,
+            (_, false) => low.granule.name,
+        };
+        let wide = (low.on && low.wide) || (high.on && high.wide);
+        let address_mask = bits(0, output_bits(self.0 >> 32, wide) - 1);
+        Form { name, levels: LEVELS, entry_bytes: 8, endian, address_mask, features: self.features(), decode }
+    }
+}
+
+impl Half {
+    /// Its root: the first level whose index has bits of the address.
+    fn root(self, ttbr: u64) -> Option<Root> {
+        let (first, last) = self.granule.levels;
+        let mut levels = LEVELS.iter().enumerate().take(last + 1).skip(first);
+        let (level, row) = levels.find(|(_, row)| row.shift < self.input_bits)?;
+        let index_bits = self.input_bits - row.shift;
+        // All address bits above a high half are ones: of a level that could be wider, the last entries are used.
+        let below = if self.high { (1_u32 << row.bits) - (1 << index_bits) } else { 0 };
+        let table = PhysAddr(self.table(index_bits, ttbr).wrapping_sub(8 * u64::from(below)));
+        Some(Root { virt: self.virt()?, table, level, entries: Some(below..below + (1 << index_bits)) })
+    }
+
+    fn virt(self) -> Option<VirtRange> {
+        let size = 1_u64 << self.input_bits;
+        let (first, last) = if self.high { (size.wrapping_neg(), u64::MAX) } else { (0, size - 1) };
+        VirtRange::new(VirtAddr(first), VirtAddr(last))
+    }
+
+    /// Where the first table of `1 << index_bits` entries is: aligned to its size, and to 64 bytes where bits 5:2 of the
+    /// register are bits 51:48 of the address. Above and below are ASID and CnP.
+    fn table(self, index_bits: u8, ttbr: u64) -> u64 {
+        let size_shift = index_bits + 3;
+        if self.wide {
+            return (ttbr & bits(size_shift.max(6), 47)) | ((ttbr >> 2) & 0xf) << 48;
+        }
+        ttbr & bits(size_shift, 47)
+    }
+}
+
+/// Byte order that SCTLR_ELx says.
+#[must_use]
+pub const fn sctlr_endian(sctlr: u64) -> Endian {
+    if sctlr & SCTLR_EE != 0 { Endian::Big } else { Endian::Little }
+}
+
+/// The registers that say how a vCPU translates now.
+#[derive(Debug, Clone, Copy)]
+struct Regime {
+    sctlr: Reg,
+    tcr: Reg,
+    ttbr0: Reg,
+    ttbr1: Reg,
+    /// Whether there is a high half.
+    two_halves: bool,
+}
+
+const EL1: Regime = Regime { sctlr: SCTLR_EL1, tcr: TCR_EL1, ttbr0: TTBR0_EL1, ttbr1: TTBR1_EL1, two_halves: true };
+const EL2_VHE: Regime = Regime { sctlr: SCTLR_EL2, tcr: TCR_EL2, ttbr0: TTBR0_EL2, ttbr1: TTBR1_EL2, two_halves: true };
+const EL2: Regime = Regime { two_halves: false, ..EL2_VHE };
+
+/// What is needed of a vCPU, or the error that names it.
+struct Needed<'a> {
+    arch: &'static str,
+    vcpu: u32,
+    registers: &'a Registers,
+}
+
+impl Needed<'_> {
+    fn unknown(&self, register: &'static str, needed_for: &'static str) -> ArchError {
+        ArchError::RegisterUnknown { arch: self.arch, vcpu: self.vcpu, register, needed_for }
+    }
+
+    fn get(&self, reg: Reg) -> Result<u64, ArchError> {
+        let name = REGISTERS.get(usize::from(reg.0)).map_or("", |def| def.name);
+        self.registers.get(reg).ok_or_else(|| self.unknown(name, "address translation"))
+    }
+
+    /// By the exception level in cpsr (M[4:0]: bit 4 is AArch32, bits 3:2 of the others the level). Where that is not
+    /// known it is the kernel's below a hypervisor, EL1.
+    fn regime(&self) -> Result<Regime, ArchError> {
+        let mode = self.registers.get(CPSR).unwrap_or(0) & 0x1f;
+        let host = self.registers.get(HCR_EL2).unwrap_or(0) & (HCR_E2H | HCR_TGE) == HCR_E2H | HCR_TGE;
+        match mode {
+            // EL0, User mode of AArch32.
+            0 | 0x10 if host => Ok(EL2_VHE),
+            0x11.. => Err(self.unknown("ttbcr", "address translation in AArch32 state")),
+            0xc..=0xf => Err(self.unknown("tcr_el3", "address translation at EL3")),
+            0x8..=0xb => Ok(if self.get(HCR_EL2)? & HCR_E2H != 0 { EL2_VHE } else { EL2 }),
+            _ => Ok(EL1),
+        }
+    }
+}
+
+/// How a vCPU translates addresses.
+///
+/// # Errors
+/// [`ArchError::RegisterUnknown`] if a register of its regime is not known; registers of AArch32 and EL3 never are.
+pub fn paging(arch: &'static str, vcpu: &Vcpu) -> Result<Paging, ArchError> {
+    let needed = Needed { arch, vcpu: vcpu.id, registers: &vcpu.registers };
+    let regime = needed.regime()?;
+    let sctlr = needed.get(regime.sctlr)?;
+    if sctlr & SCTLR_M == 0 {
+        return Ok(Paging::Off);
+    }
+    let tcr = needed.get(regime.tcr)?;
+    let tcr = if regime.two_halves { Tcr(tcr) } else { Tcr::from_one_half(tcr) };
+    let mut roots = Vec::new();
+    for (half, ttbr) in [(tcr.low(), regime.ttbr0), (tcr.high(), regime.ttbr1)] {
+        if half.on {
+            roots.extend(half.root(needed.get(ttbr)?));
+        }
+    }
+    Ok(Paging::Radix(Radix { form: tcr.form(sctlr_endian(sctlr)), roots }))
+}

@@ -1,0 +1,124 @@
+//! libkdumpfile's addrxlat as an outside judge of walks, through `testdata/paging/aarch64_oracle.py`.
+//!
+//! Present where Debian's python3-libkdumpfile is. With `GUESTDUMP_REQUIRE_ORACLES=1` (CI) absence is a failure.
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use guestdump_arch::conformance::{Random, describe, walk_cases};
+use guestdump_arch::paging::walk::Walker;
+use guestdump_arch::{Arch, VirtAddr};
+
+use super::tables::{Scheme, Tables};
+
+/// Python with the distribution's modules: a python from elsewhere does not see python3-libkdumpfile.
+const PYTHON: &str = "/usr/bin/python3";
+
+/// Whether addrxlat can be asked; says so if not.
+pub fn available() -> bool {
+    let run = Command::new(PYTHON).args(["-c", "import addrxlat"]).stderr(Stdio::null()).status();
+    let there = run.is_ok_and(|status| status.success());
+    let required = std::env::var("GUESTDUMP_REQUIRE_ORACLES").is_ok_and(|value| value == "1");
+    assert!(there || !required, "GUESTDUMP_REQUIRE_ORACLES=1, and {PYTHON} cannot import addrxlat");
+    if !there {
+        eprintln!("skipped: {PYTHON} cannot import addrxlat");
+    }
+    there
+}
+
+/// What addrxlat says of every walk in `fixture`, in order.
+fn ask(fixture: &str) -> Vec<String> {
+    let mut python = Command::new(PYTHON);
+    python.args(["-B".as_ref(), super::testdata("paging/aarch64_oracle.py").as_os_str(), "-".as_ref()]);
+    let mut child = python.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    // The script reads all of its input before it prints.
+    child.stdin.take().unwrap().write_all(fixture.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "aarch64_oracle.py: {}", output.status);
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().filter_map(|line| line.split_once(" -> ")).map(|(_, answer)| answer.to_owned()).collect()
+}
+
+/// How often the two were asked, and how often they differ for a documented reason.
+#[derive(Debug, Default)]
+pub struct Tally {
+    pub walks: u64,
+    pub mapped: u64,
+    pub invalid: u64,
+}
+
+impl Tally {
+    fn compare(&mut self, ours: &str, theirs: &str, what: &dyn Fn() -> String) {
+        self.walks += 1;
+        // Where addrxlat 0.5.1 differs and the Arm ARM is on our side: it follows addresses beyond TCR_EL1.IPS, and
+        // blocks and pages in formats that a level does not have.
+        if ours.starts_with("invalid at level ") {
+            self.invalid += 1;
+            return;
+        }
+        self.mapped += u64::from(ours.starts_with("0x"));
+        assert!(same(ours, theirs), "guestdump {ours}, addrxlat {theirs}: {}", what());
+    }
+}
+
+/// The same answer. Of a table without RAM addrxlat tells the entry's address, guestdump the level and the table's. It
+/// counts entries of a first table from its start.
+fn same(ours: &str, theirs: &str) -> bool {
+    let hex = |text: &str| u64::from_str_radix(text.rsplit("0x").next().unwrap(), 16).unwrap();
+    if ours.starts_with("no RAM for ") && theirs.starts_with("no RAM for entry at ") {
+        return hex(theirs).wrapping_sub(hex(ours)) < 65536;
+    }
+    let index = |text: &str| text.split_once('[')?.1.split_once(']')?.0.parse::<u64>().ok();
+    let frame =
+        |text: &str| text.split_once('[').zip(text.split_once(']')).map(|(a, b)| (a.0.to_owned(), b.1.to_owned()));
+    match (index(ours), index(theirs)) {
+        (Some(a), Some(b)) => {
+            frame(ours) == frame(theirs) && a >= b && (a == b || (a - b).is_multiple_of(2) || a & b == b)
+        }
+        _ => ours == theirs,
+    }
+}
+
+/// Fixtures of `testdata/paging`.
+pub fn fixture_agrees(arch: &dyn Arch, path: &str) -> Tally {
+    let text = super::read(path);
+    let mut answers = ask(&text).into_iter();
+    let mut tally = Tally::default();
+    for case in walk_cases(&text) {
+        let paging = case.paging(arch);
+        let mut walker = Walker::new(&paging, &case.memory);
+        for (virt, _) in &case.walks {
+            let ours = describe(&paging, &walker.span_at(VirtAddr(*virt)).unwrap(), *virt);
+            let theirs = answers.next().expect("an answer for each walk");
+            tally.compare(&ours, &theirs, &|| format!("[{}] {virt:#x}", case.name));
+        }
+    }
+    assert_eq!(answers.next(), None);
+    tally
+}
+
+/// Random tables: one python process for all of them.
+pub fn random_tables_agree(arch: &dyn Arch, scheme: Scheme, cases: u64, addresses: u64) -> Tally {
+    let mut rng = Random(0x6164_6472_786c_6174);
+    let mut sets = Vec::new();
+    for _ in 0..cases {
+        let tables = Tables::random(scheme, &mut rng);
+        let walks: Vec<u64> = (0..addresses).map(|_| tables.address(&mut rng)).collect();
+        sets.push((tables, walks));
+    }
+    let name = |number: usize| format!("random {number}");
+    let text: String = sets.iter().enumerate().map(|(i, (tables, walks))| tables.fixture(&name(i), walks)).collect();
+    let mut answers = ask(&text).into_iter();
+    let mut tally = Tally::default();
+    for (tables, walks) in &sets {
+        let (paging, memory) = (tables.paging(arch), tables.memory());
+        let mut walker = Walker::new(&paging, &memory);
+        for virt in walks {
+            let ours = describe(&paging, &walker.span_at(VirtAddr(*virt)).unwrap(), *virt);
+            let theirs = answers.next().expect("an answer for each walk");
+            tally.compare(&ours, &theirs, &|| tables.fixture("x", &[*virt]));
+        }
+    }
+    assert_eq!(answers.next(), None);
+    tally
+}

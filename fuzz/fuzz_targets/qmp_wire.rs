@@ -1,0 +1,4 @@
+//! libFuzzer's program for the target `qmp_wire`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| guestdump_fuzz::bodies::monitor::qmp_wire(data));

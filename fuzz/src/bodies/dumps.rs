@@ -1,0 +1,99 @@
+//! Readers of dumps: what they make of any file, and that what they read can be written and read again.
+
+use std::sync::Arc;
+
+use guestdump_core::arch::{self, PhysAddr, PhysMemory, PhysRange};
+use guestdump_core::format::flattened::{HEADER_LEN, SIGNATURE};
+use guestdump_core::format::read::{self, Dump};
+use guestdump_core::format::{self, Container};
+use guestdump_core::guest::Guest;
+
+use super::feed::expand;
+use super::memory_use::bounded;
+use super::writing::{options, rewrite};
+
+/// A reader holds a note of 20 bytes as a vCPU with all its registers, which is about this factor, and its lists double.
+const TIMES: usize = 160;
+/// Pieces of bitmaps and descriptors, decoders.
+const FIXED: usize = 2 << 20;
+/// Ranges of a dump that are looked at.
+const RANGES: usize = 32;
+/// Ranges of at most this many bytes are read as a whole.
+const PIECE: u64 = 8192;
+
+/// ELF core files, as they are.
+pub fn elf_read(data: &[u8]) {
+    explore(data.to_vec());
+}
+
+/// Flattened files behind their header; runs of zeros are short.
+pub fn flattened_read(data: &[u8]) {
+    explore(flattened(&expand(data)));
+}
+
+/// Records with the header of a flattened file.
+pub fn flattened(records: &[u8]) -> Vec<u8> {
+    let mut file = SIGNATURE.to_vec();
+    file.extend_from_slice(&1_i64.to_be_bytes());
+    file.extend_from_slice(&1_i64.to_be_bytes());
+    file.resize(HEADER_LEN, 0);
+    file.extend_from_slice(records);
+    file
+}
+
+/// Opens a file; if it is a dump, looks at all of it, and writes it again in two formats.
+pub fn explore(file: Vec<u8>) {
+    let len = file.len();
+    let file = Arc::new(file);
+    let dump = match bounded(len, TIMES, FIXED, || read::open(file.clone())) {
+        Ok(dump) => dump,
+        Err(error) => return assert!(error.to_string().len() < 1000),
+    };
+    check(&dump);
+    let known = dump.arch;
+    for arch in arch::ALL.iter().filter(|arch| known.is_none_or(|known| known.identity().name == arch.identity().name)) {
+        let dump = read::open(file.clone()).expect("it was opened before");
+        let container = dump.container;
+        let guest = bounded(len, TIMES, FIXED, || dump.into_guest(Some(*arch))).expect("the architecture is given");
+        check_absence(container, &guest);
+        let kdumps: Vec<_> = format::ALL.iter().filter(|format| format.container == Container::Kdump).collect();
+        for format in [&format::ALL[0], kdumps[len % kdumps.len()]] {
+            rewrite(&guest, &options(format));
+        }
+    }
+}
+
+fn check(dump: &Dump) {
+    let ranges = &dump.ranges;
+    assert!(ranges.iter().all(|range| !range.is_empty()), "an empty range");
+    assert!(ranges.iter().zip(ranges.iter().skip(1)).all(|(a, b)| a.end() <= b.start()), "ranges overlap: {ranges:?}");
+    for range in ranges.iter().take(RANGES) {
+        let readable = look_at(dump.memory.as_ref(), *range);
+        assert!(readable || dump.container == Container::Kdump, "{range} is memory and absent");
+    }
+    let stored: u64 = dump.stored.iter().map(|kind| kind.1).sum();
+    assert!(stored > 0 || dump.stored.is_empty());
+}
+
+/// Reads the ends of a range, and all of a short one; whether all of it was there.
+fn look_at(memory: &dyn PhysMemory, range: PhysRange) -> bool {
+    let (start, last) = (range.start(), PhysAddr(range.end().0 - 1));
+    let extent = memory.extent(start, range.len());
+    assert!(extent.len_bytes > 0 && start.checked_add(extent.len_bytes).is_some(), "{start}: {extent:?}");
+    let mut byte = [0];
+    let mut bytes = vec![0; usize::try_from(range.len().min(PIECE)).unwrap_or(0)];
+    let found = [memory.read(start, &mut byte), memory.read(last, &mut byte), memory.read(start, &mut bytes)];
+    // An error is a page that the file has and that is damaged.
+    found.into_iter().all(|found| found.unwrap_or(true))
+}
+
+/// What no block holds is not there. A kdump file may have more pages than its first bitmap counts as memory.
+fn check_absence(container: Container, guest: &Guest) {
+    for (block, next) in guest.blocks.iter().zip(guest.blocks.iter().skip(1).map(Some).chain([None])).take(RANGES) {
+        let end = block.range.end();
+        let adjacent = next.is_some_and(|next| next.range.start() == end);
+        if container == Container::Elf && !adjacent && end.0 < u64::MAX {
+            assert!(!guest.memory.read(end, &mut [0]).expect("absence is no error"), "{end} is no memory");
+        }
+    }
+}

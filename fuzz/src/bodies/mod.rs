@@ -1,0 +1,40 @@
+//! What the fuzzer runs: one function for each target, and the table of them. Included by path in
+//! `frontend/tests/fuzz_replay.rs`, so that nothing here names a crate that the program's tests do not have.
+//!
+//! A body panics where something that must hold does not. Bodies go over the tables of architectures, formats and codecs and
+//! name none of their rows: what is added there is fuzzed.
+
+pub mod dumps;
+pub mod feed;
+pub mod kdump;
+pub mod machine;
+pub mod memory_use;
+pub mod monitor;
+pub mod notes;
+pub mod pages;
+pub mod plans;
+pub mod texts;
+pub mod writing;
+
+/// A target: its name, which is that of its program and of its folder of seeds, and its body.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// Every target.
+pub static TARGETS: &[Target] = &[
+    ("elf_read", dumps::elf_read),
+    ("kdump_read", kdump::kdump_read),
+    ("kdump_fields", kdump::kdump_fields),
+    ("flattened_read", dumps::flattened_read),
+    ("vmcoreinfo", notes::vmcoreinfo),
+    ("notes", notes::notes),
+    ("walk", machine::walk),
+    ("kernel", machine::kernel),
+    ("plan", plans::plan),
+    ("decompress", pages::decompress),
+    ("compress", pages::compress),
+    ("manifest", texts::manifest),
+    ("numbers", texts::numbers),
+    ("qmp_wire", monitor::qmp_wire),
+    ("qmp_replies", monitor::qmp_replies),
+    ("qmp_head", monitor::qmp_head),
+];
