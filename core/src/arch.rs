@@ -3,7 +3,13 @@
 pub use guestdump_arch::*;
 
 /// Every architecture.
-pub static ALL: &[&dyn Arch] = &[&guestdump_x86_64::ARCH, &guestdump_i386::ARCH];
+pub static ALL: &[&dyn Arch] = &[
+    &guestdump_x86_64::ARCH,
+    &guestdump_i386::ARCH,
+    &guestdump_aarch64::ARCH,
+    &guestdump_ppc64::ARCH,
+    &guestdump_s390x::ARCH,
+];
 
 /// The architecture that `--arch NAME` means, and the byte order that the name says, if it says one.
 #[must_use]

@@ -15,7 +15,7 @@ import addrxlat
 from addrxlat_oracle import Memory, cases
 
 STRIDES = {12: 9, 14: 11, 16: 13}
-LEVELS = {"pgd": 3, "p4d": 3, "pud": 2, "pmd": 1, "pte": 0}
+LEVELS = {"pgd": -1, "p4d": 0, "pud": 1, "pmd": 2, "pte": 3}
 
 
 class BigEndianMemory(Memory):
@@ -41,6 +41,9 @@ class Half:
         if self.wide:
             self.format = addrxlat.PTE_AARCH64_LPA if k64 else addrxlat.PTE_AARCH64_LPA2
         self.fields = self.split()
+        # guestdump takes a first table of the high half as the end of one that is as wide as its level can be.
+        most = min(STRIDES[self.page], 52 - (self.bits - self.fields[-1]))
+        self.missing = (1 << most) - (1 << self.fields[-1]) if high else 0
         self.root = self.first_table(registers["ttbr1_el1" if high else "ttbr0_el1"])
 
     def split(self):
@@ -101,9 +104,9 @@ class Aarch64Case:
         """addrxlat's message in the words of the fixtures; as it is where there are none."""
         entry = re.search(r"not present: (\w+)\[(\d+)\] = (0x[0-9a-f]+)", error)
         if entry:
-            # addrxlat counts tables from the bottom, the last one as pgd where there are four or fewer.
-            level = 3 - LEVELS[entry[1]] if entry[1] != "pgd" else 5 - len(half.fields)
-            return f"not present at level {level}[{entry[2]}] = {entry[3]}"
+            level = LEVELS[entry[1]]
+            missing = half.missing if level == 5 - len(half.fields) else 0
+            return f"not present at level {level}[{int(entry[2]) + missing}] = {entry[3]}"
         missing = re.search(r"Cannot read .* PTE at MACHPHYSADDR:(0x[0-9a-f]+)", error)
         if missing:
             return f"no RAM for entry at {missing[1]}"

@@ -47,7 +47,7 @@ class Case:
     def root(self):
         if "radix_root" in self.registers:
             return self.registers["radix_root"]
-        entry = self.word(self.registers["prtbl"] & -PAGE)
+        entry = self.word(self.registers["prtbl"] & 0x0FFFFFFFFFFFF000)
         return entry & 0x0FFFFFFFFFFFFF00
 
     def read(self, at, count, _offset, physical):

@@ -8,7 +8,9 @@ Reads fixtures (README.md beside this script), ignores what they expect, and pri
 address "VIRT -> ANSWER".
 
 addrxlat is called through its documented python module and answers in the words of the fixtures. It has no PSW, no control
-registers and no prefix: it is told the first table of the ASCE in CR13 and gives real addresses.
+registers and no prefix: it is told the first table of the ASCE in CR13 and gives real addresses. It knows enhanced DAT as
+always on, checks neither the length of the first table, nor common segments, nor bit 52 of a page-table entry, and takes
+every index for one in the first quarter of a table when it looks at table offset and length.
 
 QEMU is a machine that never runs: the tables go into its RAM (4 GiB in a sparse file), registers are set through its
 gdbstub, and its monitor's gva2gpa is asked. It knows of each address only what it maps to, or "unmapped"; all of its RAM is
@@ -27,8 +29,8 @@ import time
 
 PAGE = 4096
 LEVELS = {
-    "pgd": "region-first table",
-    "p4d": "region-second table",
+    "rg1": "region-first table",
+    "pgd": "region-second table",
     "pud": "region-third table",
     "pmd": "segment table",
     "pte": "page table",
@@ -188,15 +190,20 @@ class Qemu:
         self.gdb.sendall(b"+")
         return data[data.index(b"$") + 1 : -3]
 
+    def description(self, file):
+        """A file of the target description; it comes in pieces, the last of which starts with "l"."""
+        text, piece = b"", b"m"
+        while piece[:1] == b"m":
+            piece = self.packet(f"qXfer:features:read:{file}:{len(text):x},ff0")
+            text += piece[1:]
+        return text.decode()
+
     def register_numbers(self):
         """gdb numbers registers in the order of the target description and of the files that it includes."""
         self.packet("qSupported:xmlRegisters=s390")
-        target = self.packet("qXfer:features:read:target.xml:0,ff0")
-        names = []
-        for file in re.findall(rb'href="([^"]+)"', target):
-            xml = self.packet(f"qXfer:features:read:{file.decode()}:0,ff0").decode()
-            names += re.findall(r'<reg name="(\w+)" bitsize="(\d+)"', xml)
-        return {name: (number, int(bits) // 8) for number, (name, bits) in enumerate(names)}
+        files = re.findall(r'href="([^"]+)"', self.description("target.xml"))
+        found = [re.findall(r'<reg name="(\w+)" bitsize="(\d+)"', self.description(file)) for file in files]
+        return {name: (number, int(bits) // 8) for number, (name, bits) in enumerate(sum(found, []))}
 
     def set(self, name, value):
         number, width = self.numbers[name]

@@ -98,8 +98,8 @@ def check_readers(run):
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         results = pool.map(lambda job: readers.READERS[job[2]].read(job[1], reference, vmlinux_of(run.case)), jobs)
         for (name, _, reader, ours), outcome in zip(jobs, results):
-            run.report.cell(run.case.name, name, reader, outcome)
             reason = cases.refusal(run.case, name, reader) if ours else "not our file"
+            run.report.cell(run.case.name, name, reader, outcome._replace(detail=reason) if ours and reason else outcome)
             if reason:
                 run.report.note(run.case.name, "%s: %s: %s (%s)" % (reader, name, "ok" if outcome.ok else outcome.detail, reason))
             else:

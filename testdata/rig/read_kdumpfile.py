@@ -32,10 +32,11 @@ def registers(context):
 
 
 def release(context):
-    """The uname of the header (kdump) agrees with the kernel's own note."""
+    """The uname of the header (kdump) agrees with the kernel's own note; an ELF has none."""
     noted = context.attr["linux.vmcoreinfo.lines.OSRELEASE"]
-    if "linux.uts.release" in context.attr:
-        assert context.attr["linux.uts.release"] == noted and context.attr["linux.uts.sysname"] == "Linux"
+    for name, value in (("release", noted), ("sysname", "Linux")):
+        if "linux.uts." + name in context.attr:
+            assert context.attr["linux.uts." + name] == value, name
     return noted
 
 

@@ -1,4 +1,5 @@
 """One line for every check, a count at the end, and the matrix of files and readers for the README."""
+import re
 import sys
 import time
 
@@ -54,4 +55,5 @@ class Report:
         outcome = self.cells.get((case, file, reader))
         if outcome is None:
             return "–"
-        return "ok" if outcome.ok else outcome.detail.replace("|", "\\|")[:70]
+        words = re.sub(r"\b\w*(Exception|Error): |Cannot open dump: |Cannot set file.set.0.fd: ", "", outcome.detail)
+        return "ok" if outcome.ok else words.replace("|", "\\|")[:100]

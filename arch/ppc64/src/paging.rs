@@ -73,7 +73,7 @@ const FORM: Form = Form {
 
 /// RTS, in two pieces: bits 1:2 and 56:58 of doubleword 0 of a process table entry. The width of addresses less 31.
 const fn address_bits(raw: u64) -> u64 {
-    31 + (((raw >> 61) & 3) << 3 | (raw >> 5) & 7)
+    31 + ((((raw >> 61) & 3) << 3) | ((raw >> 5) & 7))
 }
 
 /// A directory that must translate `shift` address bits down to a page.

@@ -1,5 +1,5 @@
 //! Notes of s390x as QEMU wrote them, and with every field in its place.
-#![allow(clippy::unwrap_used, reason = "code of tests")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "code of tests")]
 
 mod common;
 
@@ -131,8 +131,12 @@ fn every_field_holds_its_own_name() {
 fn of_a_vcpu_of_which_nothing_is_known_there_is_prstatus_alone() {
     let info = info(None).unwrap();
     let nothing = Registers::unknown(ARCH.registers());
-    let written: Vec<_> =
-        ARCH.notes(&info).iter().filter_map(|kind| kind.encode(0, &nothing, info.endian)).map(|desc| desc.len()).collect();
+    let written: Vec<_> = ARCH
+        .notes(&info)
+        .iter()
+        .filter_map(|kind| kind.encode(0, &nothing, info.endian))
+        .map(|desc| desc.len())
+        .collect();
     assert_eq!(written, [336]);
 }
 

@@ -21,9 +21,9 @@ const RANGES: usize = 32;
 /// Ranges of at most this many bytes are read as a whole.
 const PIECE: u64 = 8192;
 
-/// ELF core files, as they are.
+/// ELF core files; runs of zeros are short.
 pub fn elf_read(data: &[u8]) {
-    explore(data.to_vec());
+    explore(expand(data));
 }
 
 /// Flattened files behind their header; runs of zeros are short.
@@ -51,7 +51,8 @@ pub fn explore(file: Vec<u8>) {
     };
     check(&dump);
     let known = dump.arch;
-    for arch in arch::ALL.iter().filter(|arch| known.is_none_or(|known| known.identity().name == arch.identity().name)) {
+    for arch in arch::ALL.iter().filter(|arch| known.is_none_or(|known| known.identity().name == arch.identity().name))
+    {
         let dump = read::open(file.clone()).expect("it was opened before");
         let container = dump.container;
         let guest = bounded(len, TIMES, FIXED, || dump.into_guest(Some(*arch))).expect("the architecture is given");

@@ -12,7 +12,8 @@ use super::feed::{Feed, expand};
 const ABIS: [(u8, u8); 3] = [(8, 8), (4, 4), (4, 8)];
 /// Names that say something about the layout, or nothing.
 const MACHINES: [&str; 6] = ["x86_64", "i686", "armv7l", "ppc", "s390x", ""];
-const FLAGS: [u32; 7] = [0, 1, 2, 4, 0x20, 3, 0x40];
+/// Flags of page descriptors that an input can name by number: those of all codecs, and wrong ones.
+pub const FLAGS: [u32; 7] = [0, 1, 2, 4, 0x20, 3, 0x40];
 
 /// Files with the right signature; runs of zeros are short.
 pub fn kdump_read(data: &[u8]) {

@@ -28,7 +28,7 @@ pub fn read(path: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// What QEMU's `info registers -a` printed of each vCPU: `X00=0000000000000005`, `Q01=HIGH:LOW`, by guestdump's names and
+/// What QEMU's `info registers -a` printed of each vCPU: `X00=0000000000000005`, `Q01=HIGH:LOW`, `Z00=...`, by guestdump's names and
 /// lowest byte first.
 pub fn monitor(text: &str) -> Vec<BTreeMap<String, Vec<u8>>> {
     let mut vcpus = Vec::<BTreeMap<_, _>>::new();
@@ -39,10 +39,13 @@ pub fn monitor(text: &str) -> Vec<BTreeMap<String, Vec<u8>>> {
         for (name, value) in line.split_whitespace().filter_map(|word| word.split_once('=')) {
             let (letter, number) = name.split_at(1);
             let name = match (letter, number.parse::<u16>()) {
-                ("X", Ok(number)) => format!("x{number}"),
                 ("Q", Ok(number)) => format!("v{number}"),
-                _ if name == "PSTATE" => "cpsr".to_owned(),
-                _ => name.to_lowercase(),
+                ("X" | "Z" | "P", Ok(number)) => format!("{}{number}", letter.to_lowercase()),
+                _ => match name {
+                    "PC" | "SP" | "FPSR" | "FPCR" | "FFR" => name.to_lowercase(),
+                    "PSTATE" => "cpsr".to_owned(),
+                    _ => continue,
+                },
             };
             let digits = value.replace(':', "");
             let byte = |at: usize| u8::from_str_radix(&digits[at..at + 2], 16).unwrap();

@@ -9,7 +9,7 @@ use guestdump_arch::conformance::{Random, describe, walk_cases};
 use guestdump_arch::paging::walk::Walker;
 use guestdump_arch::{Arch, VirtAddr};
 
-use super::tables::{Scheme, Tables};
+use super::tables::{Granule, Scheme, Tables};
 
 /// Python with the distribution's modules: a python from elsewhere does not see python3-libkdumpfile.
 const PYTHON: &str = "/usr/bin/python3";
@@ -61,20 +61,11 @@ impl Tally {
     }
 }
 
-/// The same answer. Of a table without RAM addrxlat tells the entry's address, guestdump the level and the table's. It
-/// counts entries of a first table from its start.
+/// The same answer. Of a table without RAM addrxlat tells the entry's address, guestdump the level and the table's.
 fn same(ours: &str, theirs: &str) -> bool {
     let hex = |text: &str| u64::from_str_radix(text.rsplit("0x").next().unwrap(), 16).unwrap();
-    if ours.starts_with("no RAM for ") && theirs.starts_with("no RAM for entry at ") {
-        return hex(theirs).wrapping_sub(hex(ours)) < 65536;
-    }
-    let index = |text: &str| text.split_once('[')?.1.split_once(']')?.0.parse::<u64>().ok();
-    let frame =
-        |text: &str| text.split_once('[').zip(text.split_once(']')).map(|(a, b)| (a.0.to_owned(), b.1.to_owned()));
-    match (index(ours), index(theirs)) {
-        (Some(a), Some(b)) => {
-            frame(ours) == frame(theirs) && a >= b && (a == b || (a - b).is_multiple_of(2) || a & b == b)
-        }
+    match (ours.starts_with("no RAM for "), theirs.starts_with("no RAM for entry at ")) {
+        (true, true) => (0..65536).contains(&hex(theirs).wrapping_sub(hex(ours))),
         _ => ours == theirs,
     }
 }
@@ -97,12 +88,22 @@ pub fn fixture_agrees(arch: &dyn Arch, path: &str) -> Tally {
     tally
 }
 
+/// Address bits of a descriptor that addrxlat 0.5.1 knows: with LPA not bit 47, with LPA2 not bit 49 (Arm ARM, D8.3.1:
+/// 47:16 and 49:12 are address). All of them are in the naive walker and the fixtures.
+const fn room(scheme: Scheme) -> u64 {
+    match (scheme.wide, scheme.granule) {
+        (false, _) => 0xffff_ffff_ffff,
+        (true, Granule::K64) => 0x000f_7fff_ffff_ffff,
+        (true, _) => 0x000d_ffff_ffff_ffff,
+    }
+}
+
 /// Random tables: one python process for all of them.
 pub fn random_tables_agree(arch: &dyn Arch, scheme: Scheme, cases: u64, addresses: u64) -> Tally {
     let mut rng = Random(0x6164_6472_786c_6174);
     let mut sets = Vec::new();
     for _ in 0..cases {
-        let tables = Tables::random(scheme, &mut rng);
+        let tables = Tables::random_below(scheme, room(scheme), &mut rng);
         let walks: Vec<u64> = (0..addresses).map(|_| tables.address(&mut rng)).collect();
         sets.push((tables, walks));
     }

@@ -54,7 +54,9 @@ impl Scheme {
 #[derive(Debug, Clone)]
 pub struct Tables {
     pub regime: Regime,
-    pub wide: bool,
+    wide: bool,
+    /// Bits that addresses in entries may have.
+    room: u64,
     pub ram: Ram,
     /// Indices at which tables have entries.
     pub indices: Vec<u64>,
@@ -63,11 +65,16 @@ pub struct Tables {
 impl Tables {
     /// A few tables; most entries lead to another of them.
     pub fn random(scheme: Scheme, rng: &mut Random) -> Self {
+        Self::random_below(scheme, if scheme.wide { 0x000f_ffff_ffff_ffff } else { 0xffff_ffff_ffff }, rng)
+    }
+
+    /// The same, of addresses that have only bits of `room`.
+    pub fn random_below(scheme: Scheme, room: u64, rng: &mut Random) -> Self {
         let tcr = scheme.tcr(rng);
         let indices = pool(rng);
         // Tables of the largest granule in use, so that each half can use them.
         let shift = naive::page_bits(tcr, false).max(naive::page_bits(tcr, true));
-        let above = |rng: &mut Random| if scheme.wide { rng.below(16) << 48 } else { 0 };
+        let above = |rng: &mut Random| rng.below(16) << 48 & room;
         let tables: Vec<u64> = (0..3 + rng.below(5)).map(|_| ((1 + rng.below(12)) << shift) | above(rng)).collect();
         let ttbr = |at: u64, rng: &mut Random| {
             (at & 0xffff_ffff_ffff) | if scheme.wide { at >> 48 << 2 } else { 0 } | rng.below(2) | rng.bits() << 48
@@ -75,7 +82,7 @@ impl Tables {
         let (ttbr0, ttbr1) = (ttbr(tables[0], rng), ttbr(tables[1], rng));
         let regime = Regime { tcr, ttbr0, ttbr1, big: scheme.big };
         let wild = rng.pick(&[5, 15, 40]);
-        let mut out = Self { regime, wide: scheme.wide, ram: Ram::new(), indices };
+        let mut out = Self { regime, wide: scheme.wide, room, ram: Ram::new(), indices };
         let large = rng.pick(&[4, 30]);
         for table in &tables {
             for index in out.indices.clone() {
@@ -92,7 +99,7 @@ impl Tables {
     fn entry(&self, tables: &[u64], wild: u64, large: u64, rng: &mut Random) -> u64 {
         let at = match rng.below(wild) {
             0 => rng.below(16) << 16,
-            1 => rng.bits() >> rng.below(40) & if self.wide { 0x000f_ffff_ffff_0000 } else { 0xffff_ffff_0000 },
+            1 => rng.bits() >> rng.below(40) & self.room & !0xffff,
             _ => rng.pick(tables),
         };
         let valid = u64::from(!rng.one_in(wild));

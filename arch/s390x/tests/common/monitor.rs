@@ -22,7 +22,9 @@ pub fn parse(text: &str) -> Vec<Printed> {
                     vcpu.insert("pswm".into(), bytes(words[0]));
                     vcpu.insert("pswa".into(), bytes(words[2]));
                 }
-                None => line.split_whitespace().filter_map(|word| word.split_once('=')).for_each(|word| put(vcpu, word)),
+                None => {
+                    line.split_whitespace().filter_map(|word| word.split_once('=')).for_each(|word| put(vcpu, word))
+                }
             }
         }
     }

@@ -22,7 +22,7 @@ pub struct Shape {
     /// CR0 bit 40.
     pub edat: bool,
     pub prefix: u64,
-    /// Whether everything occurs, or only what addrxlat 0.5.1 models: full first table, no common segments, no page-table
+    /// Whether everything occurs, or only what addrxlat 0.5.1 models: whole tables, no common segments, no page-table
     /// entries with bit 52.
     pub everything: bool,
 }
@@ -37,16 +37,18 @@ pub struct Tables {
     indices: Vec<u64>,
 }
 
-/// Where tables and pages may be: whole pages, so that tables of four overlap.
-fn somewhere(rng: &mut Random) -> u64 {
-    (16 + rng.below(240)) << 12
+/// Where a table may be: on any page, so that tables of four pages overlap, or, in `order`, where none does.
+fn somewhere(shape: Shape, order: u64, rng: &mut Random) -> u64 {
+    if shape.everything { (16 + rng.below(240)) << 12 } else { (16 + 4 * order) << 12 }
 }
 
 impl Tables {
     pub fn random(shape: Shape, rng: &mut Random) -> Self {
         let mut indices = vec![0, 511, 512, 1535, 2047];
         indices.extend((0..4).map(|_| rng.below(2048)));
-        let tables: Vec<Vec<u64>> = (0..=shape.first + 1).map(|_| (0..2).map(|_| somewhere(rng)).collect()).collect();
+        let origin = |order, rng: &mut Random| somewhere(shape, order, rng);
+        let tables: Vec<Vec<u64>> =
+            (0..=shape.first + 1).map(|i| vec![origin(2 * i, rng), origin(2 * i + 1, rng)]).collect();
         let wild = rng.pick(&[6, 15, 40]);
         let length = if shape.everything { 3 - rng.below(8).saturating_sub(4) } else { 3 };
         let flags = if shape.everything { rng.pick(&[0, 0x100, 0x3c0]) } else { 0x2c0 };
@@ -63,7 +65,7 @@ impl Tables {
 
     /// A table of type `type_plus_one - 1`; 0 is a page table.
     fn table(&mut self, origin: u64, type_plus_one: u64, tables: &[Vec<u64>], wild: u64, rng: &mut Random) {
-        let count = if type_plus_one == 0 { 256 } else { 2048 };
+        let count: u64 = if type_plus_one == 0 { 256 } else { 2048 };
         for page in 0..(count * 8).div_ceil(4096) {
             if !rng.one_in(10 * wild) {
                 self.touch(origin + page * 4096);
@@ -82,7 +84,11 @@ impl Tables {
     }
 
     fn page_entry(&self, wild: u64, rng: &mut Random) -> u64 {
-        let frame = if rng.one_in(3) { self.near_prefix(rng) } else { rng.bits() >> rng.below(52) & !0xfff };
+        let frame = match rng.below(3) {
+            0 => self.near_prefix(rng),
+            1 => rng.below(1 << 20) << 12,
+            _ => rng.bits() & !0xfff,
+        };
         let invalid = if rng.one_in(wild) { 0x400 } else { 0 };
         let zero = if self.shape.everything && rng.one_in(wild) { 0x800 } else { 0 };
         frame | invalid | zero | rng.bits() & 0x3ff
@@ -95,7 +101,7 @@ impl Tables {
 
     fn entry(&self, table_type: u64, below: &[u64], wild: u64, rng: &mut Random) -> u64 {
         let part = match rng.below(3) {
-            0 => rng.below(4) << 6 | rng.below(4),
+            0 if self.shape.everything => (rng.below(4) << 6) | rng.below(4),
             _ => 3,
         };
         let kind = if rng.one_in(wild) { rng.below(4) } else { table_type };
@@ -104,7 +110,7 @@ impl Tables {
         let flags = rng.bits() & 0x300 | invalid | common | kind << 2;
         match table_type {
             0 | 1 if rng.one_in(4) => (rng.bits() >> rng.below(40)) & !0xfff | 0x400 | flags | part,
-            0 => rng.pick(below) + rng.pick(&[0, 0x800]) | flags | part,
+            0 => (rng.pick(below) + rng.pick(&[0, 0x800])) | flags | part,
             _ => rng.pick(below) | flags | part,
         }
     }
@@ -170,7 +176,9 @@ impl Tables {
         for (at, page) in &self.ram {
             writeln!(text, "@{at:#x} ram").unwrap();
             let entries = page.chunks(8).map(|bytes| Endian::Big.get(bytes)).enumerate();
-            entries.filter(|entry| entry.1 != 0).for_each(|(i, raw)| writeln!(text, "@{at:#x} [{i:#x}] {raw:#x}").unwrap());
+            entries
+                .filter(|entry| entry.1 != 0)
+                .for_each(|(i, raw)| writeln!(text, "@{at:#x} [{i:#x}] {raw:#x}").unwrap());
         }
         walks.iter().for_each(|virt| writeln!(text, "{virt:#x} -> ?").unwrap());
         text
