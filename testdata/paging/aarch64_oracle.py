@@ -44,7 +44,7 @@ class Half:
         # guestdump takes a first table of the high half as the end of one that is as wide as its level can be.
         most = min(STRIDES[self.page], 52 - (self.bits - self.fields[-1]))
         self.missing = (1 << most) - (1 << self.fields[-1]) if high else 0
-        self.root = self.first_table(registers["ttbr1_el1" if high else "ttbr0_el1"])
+        self.root = self.first_table(registers.get("ttbr1_el1" if high else "ttbr0_el1", 0))
 
     def split(self):
         fields, left = [self.page], self.bits - self.page

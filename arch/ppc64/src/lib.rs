@@ -40,11 +40,12 @@ pub struct Ppc64;
 /// The one value of [`Ppc64`].
 pub static ARCH: Ppc64 = Ppc64;
 
-/// MSR.LE (the ISA, book III, 4.2.1): the byte order that the vCPU runs in now.
+/// MSR.LE (the ISA, book III, "Machine State Register"): the byte order that the vCPU runs in now.
 const MSR_LE: u64 = 1;
 /// MSR.HV: it runs as a hypervisor, whose interrupts HID0 rules and LPCR does not.
 pub(crate) const MSR_HV: u64 = 1 << 60;
-/// LPCR.ILE (the ISA, book III, 2.2): byte order of interrupt handlers that are no hypervisor's.
+/// LPCR.ILE (the ISA, book III, "Logical Partitioning Control Register"): byte order of interrupt handlers that are no
+/// hypervisor's.
 const LPCR_ILE: u64 = 1 << 25;
 
 /// HID0.HILE, the same for a hypervisor, is in another place on POWER8 (version numbers 4b, 4c, 4d in PVR; POWER8

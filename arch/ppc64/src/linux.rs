@@ -1,7 +1,8 @@
 //! Linux on ppc64: all memory, and with it the kernel image, is mapped in order from PAGE_OFFSET on.
 //!
-//! linux `arch/powerpc/Kconfig`: PAGE_OFFSET is 0xc000000000000000 on every 64-bit kernel; `arch/powerpc/include/asm/page.h`:
-//! `__pa(x) = x & 0x0fffffffffffffff`, for the image too, wherever a relocatable kernel was loaded.
+//! linux `arch/powerpc/Kconfig`: PAGE_OFFSET is 0xc000000000000000 on every 64-bit kernel;
+//! `arch/powerpc/include/asm/page.h`: `__pa(x) = x & 0x0fffffffffffffff`, for the image too, wherever a relocatable
+//! kernel was loaded.
 
 use guestdump_arch::linux::TranslateKernel;
 use guestdump_arch::{KernelFacts, LinearMap, LinuxLayout, PhysAddr, VirtAddr};

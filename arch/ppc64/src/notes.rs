@@ -1,9 +1,9 @@
 //! Notes of ppc64 vCPUs, in QEMU's order.
 //!
 //! Layouts: linux `arch/powerpc/include/uapi/asm/{elf,ptrace}.h` (`struct elf_prstatus` with `pt_regs` at 112, 33
-//! doublewords of floating point, `elf_vrregset_t`, `elf_vsrreghalf_t32`, `elf_evrreg_t`); sizes and offsets observed in
-//! dumps of QEMU 10.0.2 (testdata/captures). QEMU names all of them "CORE"; Linux names those beyond floating point
-//! "LINUX" when it writes a core itself. Written as QEMU does, read under both names.
+//! doublewords of floating point, `elf_vrregset_t`, `elf_vsrreghalf_t32`, `elf_evrreg_t`); sizes and offsets observed
+//! in dumps of QEMU 10.0.2 (testdata/captures, tests/notes_*.txt). QEMU names all of them "CORE"; Linux names those
+//! beyond floating point "LINUX" when it writes a core itself. Written as QEMU does, read under both names.
 
 use guestdump_arch::{LayoutFor, NoteKind, NoteLayout, Row};
 

@@ -1,9 +1,9 @@
 //! Page tables of ppc64: radix trees.
 //!
-//! Source: the Power ISA 3.0B, book III, chapter 5 ("Storage Control"): 5.7.5 (effective address quadrants), 5.7.6
-//! (partition and process tables), 5.7.10 (radix tree translation). All of these tables are big-endian, whatever the
-//! guest's byte order. Each directory entry says how many index bits the next directory has; Linux uses 13, 9, 9, 9 with
-//! pages of 4 KiB and 13, 9, 9, 5 with pages of 64 KiB.
+//! Source: the Power ISA 3.0B, book III, chapter "Storage Control": quadrants of the effective address space,
+//! "Partition Table", "Process Table", "Radix Tree Translation". All of these tables are big-endian, whatever the guest's byte
+//! order. Each directory entry says how many index bits the next directory has; Linux uses 13, 9, 9, 9 with pages of
+//! 4 KiB and 13, 9, 9, 5 with pages of 64 KiB.
 //!
 //! Hashed page tables are not walked: no source tells what is in a vCPU's SLB, and the table of a pseries guest is not
 //! in its memory.
@@ -14,7 +14,7 @@ use guestdump_arch::paging::{Hole, Span, Target};
 use guestdump_arch::{ArchError, Endian, Paging, PhysAddr, PhysMemory, Spans, Vcpu, VirtAddr, VirtRange};
 
 use crate::MSR_HV;
-use crate::registers::{LPCR, MSR, PIDR, PRTBL, PTCR, RADIX_ROOT};
+use crate::registers::{LPCR, MSR, PIDR, PRTBL, PTCR, RADIX_ROOT, RADIX_ROOT_USER};
 
 /// MSR.DR: data addresses are translated.
 const MSR_DR: u64 = 1 << 4;
@@ -114,11 +114,13 @@ fn process_table(prtbl: u64, pid: u64) -> Radix {
     Radix { form: FORM, roots: [root(0, pid), root(3, 0)].into_iter().flatten().collect() }
 }
 
-/// Quadrant 3 alone, from a root directory as Linux has it.
-#[must_use]
-pub fn kernel_tables(root: PhysAddr) -> Radix {
-    let roots = quadrant(3).map(|virt| Root { virt, table: root, level: 1, entries: None });
-    Radix { form: FORM, roots: roots.into_iter().collect() }
+/// Quadrant 3 from the kernel's root directory, and quadrant 0 from a process's, as Linux has them.
+fn root_directories(kernel: u64, process: Option<u64>) -> Radix {
+    let root = |number, table: u64| {
+        quadrant(number).map(|virt| Root { virt, table: PhysAddr(table), level: 1, entries: None })
+    };
+    let roots = [process.and_then(|table| root(0, table)), root(3, kernel)];
+    Radix { form: FORM, roots: roots.into_iter().flatten().collect() }
 }
 
 /// A guest that is a hypervisor itself, or runs on bare metal: entry 0 of its partition table has its process table.
@@ -160,8 +162,8 @@ impl Spans for Host {
 /// is not modelled.
 ///
 /// # Errors
-/// [`ArchError::RegisterUnknown`] if MSR is not known or nothing says where the tables are: that is so for every pseries
-/// guest whose source does not give `prtbl` or `radix_root`, and for hashed page tables, which need the SLB.
+/// [`ArchError::RegisterUnknown`] if MSR is not known or nothing says where the tables are: that is so for every
+/// pseries guest whose source does not give `prtbl` or `radix_root`, and for hashed page tables, which need the SLB.
 pub fn paging(arch: &'static str, vcpu: &Vcpu) -> Result<Paging, ArchError> {
     let unknown = |register, needed_for| ArchError::RegisterUnknown { arch, vcpu: vcpu.id, register, needed_for };
     let get = |reg| vcpu.registers.get(reg);
@@ -171,7 +173,7 @@ pub fn paging(arch: &'static str, vcpu: &Vcpu) -> Result<Paging, ArchError> {
         return Ok(Paging::Off);
     }
     if let Some(root) = get(RADIX_ROOT) {
-        return Ok(Paging::Radix(kernel_tables(PhysAddr(root))));
+        return Ok(Paging::Radix(root_directories(root, get(RADIX_ROOT_USER))));
     }
     if let Some(prtbl) = get(PRTBL) {
         return Ok(Paging::Radix(process_table(prtbl, need(PIDR, "pidr")?)));

@@ -7,10 +7,10 @@
 //! Vector-scalar registers: of vs0 to vs31 the high doubleword is f0 to f31 and the low one vs0h to vs31h (the h is
 //! gdb's); vs32 to vs63 are vr0 to vr31.
 //!
-//! Two names are guestdump's own, for whoever knows where a guest's page tables are: a vCPU of a pseries guest tells
+//! Three names are guestdump's own, for whoever knows where a guest's page tables are: a vCPU of a pseries guest tells
 //! its hypervisor and nobody else. `prtbl` is the process table as doubleword 1 of a partition table entry has it
 //! (address, and a size in the low five bits); `radix_root` is the address of the kernel's root page directory (Linux:
-//! `swapper_pg_dir`), of 64 KiB.
+//! `swapper_pg_dir`), and `radix_root_user` that of the process that runs, both of 64 KiB.
 
 use guestdump_arch::{Reg, RegDef};
 
@@ -55,6 +55,7 @@ pub static REGISTERS: &[RegDef] = ppc64_registers!(
     RegDef::aliased("pidr", &["pid"], 4),
     RegDef::new("prtbl", 8),
     RegDef::new("radix_root", 8),
+    RegDef::new("radix_root_user", 8),
 );
 
 macro_rules! indices {
@@ -118,6 +119,8 @@ indices! {
     PRTBL = 150;
     /// Root page directory of the kernel, where somebody knows it.
     RADIX_ROOT = 151;
+    /// Root page directory of the process, where somebody knows it.
+    RADIX_ROOT_USER = 152;
 }
 
 #[cfg(test)]
@@ -155,11 +158,12 @@ mod tests {
             (PIDR, "pidr"),
             (PRTBL, "prtbl"),
             (RADIX_ROOT, "radix_root"),
+            (RADIX_ROOT_USER, "radix_root_user"),
         ];
         for (reg, name) in named {
             assert_eq!(REGISTERS[usize::from(reg.0)].name, name);
         }
-        assert_eq!(REGISTERS.len(), usize::from(RADIX_ROOT.0) + 1);
+        assert_eq!(REGISTERS.len(), usize::from(RADIX_ROOT_USER.0) + 1);
         let vs63 = &REGISTERS[usize::from(VR0.0) + 31];
         assert_eq!((vs63.name, vs63.aliases), ("vr31", &["vs63"][..]));
     }

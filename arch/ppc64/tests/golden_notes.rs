@@ -70,7 +70,8 @@ fn notes_say_what_gdb_had_set() {
     }
 }
 
-/// `pr_pid` at 32, `pr_reg` from 112 on: 32 general registers of eight bytes, then these (struct elf_prstatus, pt_regs).
+/// `pr_pid` at 32, `pr_reg` from 112 on: 32 general registers of eight bytes, then these (struct elf_prstatus,
+/// pt_regs).
 const PRSTATUS: &[(usize, &[u8])] = &[
     (32, &[0, 0, 0, 7]),
     (368, b"pc......"),

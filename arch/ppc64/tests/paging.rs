@@ -116,8 +116,8 @@ fn every_span_agrees_with_the_naive_walker() {
     }
 }
 
-/// drgn tells mapped from not mapped, and where to: of an address it takes the 53 bits that Linux uses (`_PAGE_PA_MAX`),
-/// of the 57 that the ISA has.
+/// drgn tells mapped from not mapped, and where to: of an address it takes the 53 bits that Linux uses
+/// (`_PAGE_PA_MAX`), of the 57 that the ISA has.
 fn same(ours: &str, theirs: &str) -> bool {
     match ours.strip_prefix("0x") {
         Some(digits) => format!("{:#x}", u64::from_str_radix(digits, 16).unwrap() % (1 << 53)) == theirs,

@@ -1,4 +1,5 @@
-//! A second walker of radix trees: the figures of the Power ISA (3.0B, book III, 5.7.6.2 and 5.7.10) as plain ifs.
+//! A second walker of radix trees: the figures of the Power ISA (3.0B, book III, "Process Table" and "Radix Tree
+//! Translation") as plain ifs.
 //!
 //! It shares nothing with guestdump's own: no geometry, no decoding, no memory. Reserved bits are ignored. A directory
 //! of fewer than 32 entries, or one that would leave less than 12 bits for the page, leaves nothing to follow: invalid.
