@@ -118,6 +118,15 @@ pub trait Arch: fmt::Debug + Send + Sync + 'static {
     /// [`ArchError::RegisterUnknown`] if a register that says so is not known: never silently "off".
     fn paging(&self, vcpu: &Vcpu) -> Result<Paging, ArchError>;
 
+    /// How the kernel's own addresses are translated, whatever the vCPU runs now. Only where a vCPU in user mode does not
+    /// map the kernel is that another way.
+    ///
+    /// # Errors
+    /// As [`Arch::paging`].
+    fn kernel_paging(&self, vcpu: &Vcpu) -> Result<Paging, ArchError> {
+        self.paging(vcpu)
+    }
+
     /// What Linux fixes on this architecture.
     fn linux(&self) -> Option<&'static dyn LinuxLayout> {
         None

@@ -379,10 +379,7 @@ impl WalkCase {
 /// What a span says of an address of it, in the words of the fixtures.
 #[must_use]
 pub fn describe(paging: &Paging, span: &Span, virt: u64) -> String {
-    let name = |level: u8| match paging {
-        Paging::Radix(radix) => radix.form.levels[usize::from(level)].name,
-        Paging::Off | Paging::Custom(_) => "",
-    };
+    let name = |level: u8| paging.radix().map_or("", |radix| radix.form.levels[usize::from(level)].name);
     match span.target {
         Target::Phys(_) => format!("{:#x}", span.phys(VirtAddr(virt)).expect("an address of the span").0),
         Target::Hole(Hole::NoRoot) => "no root".to_owned(),

@@ -257,7 +257,7 @@ fn kernel_phys(guest: &Guest, info: &Vmcoreinfo, virt: VirtAddr) -> Option<PhysA
 /// What the tables of the first vCPU that maps `virt` say about it.
 fn translate(guest: &Guest, virt: VirtAddr) -> Option<LinearMap> {
     guest.vcpus.iter().find_map(|vcpu| {
-        let paging = guest.arch.paging(vcpu).ok().filter(|paging| !matches!(paging, Paging::Off))?;
+        let paging = guest.arch.kernel_paging(vcpu).ok().filter(|paging| !matches!(paging, Paging::Off))?;
         let span = Walker::new(&paging, guest.memory.as_ref()).span_at(virt).ok()?;
         let Target::Phys(_) = span.target else { return None };
         let len_bytes = (span.virt.last().0 - virt.0).checked_add(1)?;

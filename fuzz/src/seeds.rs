@@ -139,14 +139,16 @@ fn capture(name: &str, folder: &Path, seeds: &mut Vec<Seed>) -> io::Result<()> {
         let reply = fs::read(folder.join(format!("{reply}.json")))?;
         seeds.push(("qmp_replies", format!("{name}-{}", reply.len()), reply));
     }
-    if let Ok(Dump { notes, vmcoreinfo, .. }) = read::open(Arc::new(head)) {
+    if let Ok(Dump { notes, vmcoreinfo, arch: Some(arch), endian, .. }) = read::open(Arc::new(head)) {
+        let number = arch::ALL.iter().position(|known| known.identity().name == arch.identity().name).unwrap_or(0);
+        let order = arch.identity().endians.iter().position(|known| *known == endian).unwrap_or(0);
         seeds.extend(vmcoreinfo.map(|info| ("vmcoreinfo", name.to_owned(), info.bytes().to_vec())));
         let mut kinds: Vec<(Vec<u8>, u32)> = Vec::new();
         for note in notes.into_iter().filter(|note| note.desc.len() <= 1024) {
             if !kinds.contains(&(note.name.clone(), note.n_type)) {
                 kinds.push((note.name.clone(), note.n_type));
                 let kind = format!("{name}-{}-{:x}", String::from_utf8_lossy(&note.name), note.n_type);
-                seeds.push(("notes", kind, note.desc));
+                seeds.push(("notes", kind, [&[number as u8, order as u8], note.desc.as_slice()].concat()));
             }
         }
     }
@@ -212,7 +214,9 @@ impl Case {
         let arch = arch::ALL.iter().position(has)?;
         let registers = Registers::unknown(arch::ALL[arch].registers());
         let mut input = Input::default();
-        input.u8(arch as u8).u8(u8::from(big)).u8(63).u16(0).u8(self.registers.len() as u8);
+        let last = self.entries.iter().map(|entry| (entry.0 + entry.1 * width) / 4096).filter(|page| *page < 60).max();
+        let pages = last.unwrap_or(0) as u8 + 3;
+        input.u8(arch as u8).u8(u8::from(big)).u8(pages - 1).u16(0).u8(self.registers.len() as u8);
         for (name, value) in &self.registers {
             input.u8(registers.find(name)?.0 as u8).u64(*value);
         }
@@ -250,8 +254,9 @@ impl Case {
             names.extend_from_slice(name.as_bytes());
             names.resize(names.len().next_multiple_of(65), 0);
         }
-        machine.text(40, 0x123, &note);
-        machine.text(41, 0, b"Linux version 6.1.0 (gcc) #1 SMP\n");
+        let last = machine.0[2];
+        machine.text(last, 0x123, &note);
+        machine.text(last - 1, 0, b"Linux version 6.1.0 (gcc) #1 SMP\n");
         machine.text((phys >> 12) as u8, (phys % 4096) as u16, &names);
         machine.0
     }
@@ -380,13 +385,15 @@ fn records(seeds: &mut Vec<Seed>) {
 }
 
 fn pages(seeds: &mut Vec<Seed>) {
-    let text: Vec<u8> = b"the quick brown fox ".iter().copied().cycle().take(4096).collect();
+    let mut text: Vec<u8> = b"the quick brown fox ".iter().copied().cycle().take(400).collect();
+    text.resize(4096, 0);
     let mut mixed = vec![0; 4096];
     mixed[100..132].copy_from_slice(&text[7..39]);
     mixed[4095] = 1;
     let noise: Vec<u8> = (0..200_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let mut half = noise.clone();
-    half.resize(4096, 7);
+    half.resize(700, 7);
+    half.resize(4096, 0);
     for (name, page) in [("zeros", vec![0; 4096]), ("text", text), ("mixed", mixed), ("half", half)] {
         for (index, codec) in compress::ALL.iter().enumerate() {
             let mut out = vec![0; page.len()];
@@ -396,9 +403,11 @@ fn pages(seeds: &mut Vec<Seed>) {
                 seeds.push(("decompress", format!("{}-{name}", codec.name()), seed));
             }
         }
-        seeds.push(("compress", name.to_owned(), [&[0], shrink(&page).as_slice()].concat()));
+        for index in 0..compress::ALL.len() as u8 {
+            seeds.push(("compress", format!("{index}-{name}"), [&[index, 0], shrink(&page).as_slice()].concat()));
+        }
     }
-    seeds.push(("compress", "noise-64k".to_owned(), [&[4], shrink(&noise).as_slice()].concat()));
+    seeds.push(("compress", "noise-64k".to_owned(), [&[1, 4], shrink(&noise).as_slice()].concat()));
 }
 
 fn plans(seeds: &mut Vec<Seed>) {

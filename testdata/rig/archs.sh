@@ -80,8 +80,9 @@ SOURCES
 # A mirror in the middle of an update may fail for one suite; the packages of the other do as well.
 rig_apt_update() {
     mark=$RIG/apt/$DEBARCH/updated
-    if [ -e "$mark" ] || [ -n "${RIG_LISTS_TRIED:-}" ]; then return 0; fi
-    RIG_LISTS_TRIED=1
+    [ ! -e "$mark" ] || return 0
+    case " ${RIG_LISTS_TRIED:-} " in *" $DEBARCH "*) return 0 ;; esac
+    RIG_LISTS_TRIED="${RIG_LISTS_TRIED:-} $DEBARCH"
     # shellcheck disable=SC2046
     if apt-get $(rig_apt_opts) -qq update; then
         : >"$mark"

@@ -71,6 +71,10 @@ impl Arch for S390x {
         paging::paging(IDENTITY.name, vcpu)
     }
 
+    fn kernel_paging(&self, vcpu: &Vcpu) -> Result<Paging, ArchError> {
+        paging::home(IDENTITY.name, vcpu)
+    }
+
     fn linux(&self) -> Option<&'static dyn LinuxLayout> {
         Some(&linux::Linux)
     }

@@ -10,10 +10,9 @@
 //! Where an entry is invalid *and* otherwise wrong, invalid wins, as in the manual. That an address in 24-bit or 31-bit
 //! addressing mode is cut before translation is the business of whoever asks.
 
+use guestdump_arch::paging::Swap;
 use guestdump_arch::paging::form::{Entry, Form, Level, Radix, Root};
-use guestdump_arch::paging::walk::{WalkError, Walker};
-use guestdump_arch::paging::{Span, Target};
-use guestdump_arch::{ArchError, Endian, Paging, PhysAddr, PhysMemory, Reg, Spans, Vcpu, VirtAddr, VirtRange};
+use guestdump_arch::{ArchError, Endian, Paging, PhysAddr, Reg, Vcpu, VirtAddr, VirtRange};
 
 use crate::registers::{CR0, PREFIX, PSWM, cr};
 
@@ -129,44 +128,6 @@ const PREFIX_AREA: u64 = 8192;
 /// The bits of the prefix that count, 33 to 50 of 64.
 const PREFIX_MASK: u64 = 0x7fff_e000;
 
-/// "Prefixing": translation gives real addresses. Absolute ones, which memory has, differ by a swap of two areas.
-#[derive(Debug)]
-struct Prefixed {
-    real: Paging,
-    /// Not 0.
-    prefix: u64,
-}
-
-impl Prefixed {
-    /// The real addresses around `real` that stay together, and the absolute address of the first.
-    const fn area(&self, real: u64) -> (u64, u64, u64) {
-        let end = self.prefix + PREFIX_AREA;
-        match real {
-            0..PREFIX_AREA => (0, PREFIX_AREA - 1, self.prefix),
-            _ if real < self.prefix => (PREFIX_AREA, self.prefix - 1, PREFIX_AREA),
-            _ if real < end => (self.prefix, end - 1, 0),
-            _ => (end, u64::MAX, end),
-        }
-    }
-
-    /// The part of a span that holds `virt` and is absolute in one piece.
-    fn absolute(&self, span: Span, virt: VirtAddr) -> Span {
-        let Target::Phys(start) = span.target else { return span };
-        let (first, last, to) = self.area(start.0.wrapping_add(virt.0.wrapping_sub(span.virt.first().0)));
-        let skipped = first.saturating_sub(start.0);
-        let kept = last.wrapping_sub(start.0).min(span.virt.len_minus_one());
-        let at = |offset: u64| VirtAddr(span.virt.first().0.wrapping_add(offset));
-        let target = Target::Phys(PhysAddr(to.wrapping_add(start.0.saturating_sub(first))));
-        VirtRange::new(at(skipped), at(kept)).map_or(span, |virt| Span { virt, target })
-    }
-}
-
-impl Spans for Prefixed {
-    fn span_at(&self, memory: &dyn PhysMemory, virt: VirtAddr) -> Result<Span, WalkError> {
-        Ok(self.absolute(Walker::new(&self.real, memory).span_at(virt)?, virt))
-    }
-}
-
 /// A register, or the error that names it.
 fn need(arch: &'static str, vcpu: &Vcpu, reg: Reg) -> Result<u64, ArchError> {
     let register = vcpu.registers.defs().get(usize::from(reg.0)).map_or("", |def| def.name);
@@ -174,11 +135,11 @@ fn need(arch: &'static str, vcpu: &Vcpu, reg: Reg) -> Result<u64, ArchError> {
     vcpu.registers.get(reg).ok_or(unknown)
 }
 
-/// Absolute addresses of what gives real ones.
+/// "Prefixing": translation gives real addresses. Absolute ones, which memory has, differ by a swap of two areas.
 fn prefixed(arch: &'static str, vcpu: &Vcpu, real: Paging) -> Result<Paging, ArchError> {
     match need(arch, vcpu, PREFIX)? & PREFIX_MASK {
         0 => Ok(real),
-        prefix => Ok(Paging::Custom(Box::new(Prefixed { real, prefix }))),
+        prefix => Ok(Paging::Swapped(Box::new(real), Swap { at: PhysAddr(prefix), len_bytes: PREFIX_AREA })),
     }
 }
 

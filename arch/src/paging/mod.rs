@@ -20,6 +20,54 @@ pub enum Paging {
     Radix(Radix),
     /// By other means: the hashed page table of ppc64.
     Custom(Box<dyn Spans>),
+    /// In one of these ways, after which two areas of memory change places: prefixing of s390x. Tables are not affected.
+    Swapped(Box<Paging>, Swap),
+}
+
+impl Paging {
+    /// The radix tree, if tables form one.
+    #[must_use]
+    pub fn radix(&self) -> Option<&Radix> {
+        match self {
+            Self::Radix(radix) => Some(radix),
+            Self::Swapped(paging, _) => paging.radix(),
+            Self::Off | Self::Custom(_) => None,
+        }
+    }
+}
+
+/// The `len_bytes` from 0 on and those from `at` on change places. `at` is not below `len_bytes`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Swap {
+    /// Start of the other area.
+    pub at: PhysAddr,
+    /// Length of each, not 0.
+    pub len_bytes: u64,
+}
+
+impl Swap {
+    /// First and last of the addresses around `phys` that stay together, and where the first goes.
+    fn area(self, phys: u64) -> (u64, u64, u64) {
+        let (len, at) = (self.len_bytes, self.at.0);
+        let end = at.saturating_add(len);
+        match phys {
+            _ if phys < len => (0, len.saturating_sub(1), at),
+            _ if phys < at => (len, at - 1, len),
+            _ if phys < end => (at, end - 1, 0),
+            _ => (end, u64::MAX, end),
+        }
+    }
+
+    /// The part of a span that holds `virt` and is in one piece after the swap.
+    fn apply(self, span: Span, virt: VirtAddr) -> Span {
+        let Target::Phys(start) = span.target else { return span };
+        let (first, last, to) = self.area(start.0.wrapping_add(virt.0.wrapping_sub(span.virt.first().0)));
+        let skipped = first.saturating_sub(start.0);
+        let kept = last.wrapping_sub(start.0).min(span.virt.len_minus_one());
+        let at = |offset: u64| VirtAddr(span.virt.first().0.wrapping_add(offset));
+        let target = Target::Phys(PhysAddr(to.wrapping_add(start.0.saturating_sub(first))));
+        VirtRange::new(at(skipped), at(kept)).map_or(span, |virt| Span { virt, target })
+    }
 }
 
 /// Why a range of virtual addresses maps to nothing.

@@ -87,7 +87,12 @@ impl<'a> Walker<'a> {
     /// # Errors
     /// [`WalkError`] if a table cannot be read. A table outside of RAM is no error but a hole.
     pub fn span_at(&mut self, virt: VirtAddr) -> Result<Span, WalkError> {
-        match self.paging {
+        self.span_of(self.paging, virt)
+    }
+
+    fn span_of(&mut self, paging: &'a Paging, virt: VirtAddr) -> Result<Span, WalkError> {
+        match paging {
+            Paging::Swapped(paging, swap) => Ok(swap.apply(self.span_of(paging, virt)?, virt)),
             Paging::Off => Ok(Span { virt: EVERYTHING, target: Target::Phys(PhysAddr(0)) }),
             Paging::Custom(spans) => spans.span_at(self.memory, virt),
             Paging::Radix(radix) => match radix.roots.iter().find(|root| root.virt.contains(virt)) {

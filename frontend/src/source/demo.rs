@@ -8,6 +8,8 @@
 //! main block things lie, and what is in them) lives in `demo/build.rs`.
 
 mod build;
+mod ppc64;
+mod s390x;
 mod x86;
 
 use guestdump_arch::paging::form::Level;
@@ -59,7 +61,7 @@ enum Link {
 }
 
 /// Every sample guest.
-pub static ALL: &[Demo] = &[x86::X86_64, x86::I386];
+pub static ALL: &[Demo] = &[x86::X86_64, x86::I386, ppc64::PPC64, s390x::S390X];
 
 /// Names of all samples.
 #[must_use]
@@ -71,8 +73,11 @@ pub fn names() -> Vec<&'static str> {
 /// searching.
 #[must_use]
 pub fn guest(name: &str) -> Option<Guest> {
-    let arch = guestdump_core::arch::by_name(name)?.0;
-    ALL.iter().find(|demo| demo.name == arch.identity().name).map(|demo| build::guest(demo, arch))
+    let (arch, endian) = guestdump_core::arch::by_name(name)?;
+    let demo = ALL.iter().find(|demo| demo.name == arch.identity().name)?;
+    // A name that says a byte order (ppc64be) is for a guest of that order.
+    let order = |guest: &Guest| guest.dump_info(&[]).ok().map(|info| info.endian);
+    Some(build::guest(demo, arch)).filter(|guest| endian.is_none() || order(guest) == endian)
 }
 
 #[cfg(test)]

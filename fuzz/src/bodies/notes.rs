@@ -11,21 +11,20 @@ use guestdump_core::guest::{Guest, Note, vcpus_from_notes};
 use guestdump_core::plan::notes::NoteArea;
 use guestdump_core::vmcoreinfo::{Origin, Vmcoreinfo};
 
+use super::feed::Feed;
 use super::memory_use::bounded;
 
-/// What decoding understands, encoding says again; and note areas survive their framing.
+/// What decoding understands, encoding says again; and note areas survive their framing. The first two bytes say whose notes.
 pub fn notes(data: &[u8]) {
-    for arch in arch::ALL.iter().copied() {
-        for endian in arch.identity().endians {
-            let facts =
-                GuestFacts { vcpus: &[], ram: &[], endian: Some(*endian), machine_page_size: None, kernel: None };
-            let info = arch.dump_info(&facts).expect("a byte order that it has");
-            for kind in arch.notes(&info) {
-                descriptor(arch, kind, &info, data);
-            }
-            framing(arch, &info, data);
-        }
+    let feed = &mut Feed(data);
+    let arch = feed.pick(arch::ALL);
+    let endian = Some(feed.pick(arch.identity().endians));
+    let facts = GuestFacts { vcpus: &[], ram: &[], endian, machine_page_size: None, kernel: None };
+    let info = arch.dump_info(&facts).expect("a byte order that it has");
+    for kind in arch.notes(&info) {
+        descriptor(arch, kind, &info, feed.0);
     }
+    framing(arch, &info, feed.0);
 }
 
 fn descriptor(arch: &'static dyn Arch, kind: &NoteKind, info: &DumpInfo, desc: &[u8]) {
@@ -74,7 +73,7 @@ fn guest(arch: &'static dyn Arch, endian: Endian, vcpus: Vec<Vcpu>, notes: Optio
 pub fn vmcoreinfo(data: &[u8]) {
     let info = Vmcoreinfo::new(data.to_vec(), Origin::Given);
     let mut seen = std::collections::BTreeSet::new();
-    for line in data.split(|byte| *byte == b'\n').take(200) {
+    for line in data.split(|byte| *byte == b'\n').take(40) {
         let Some(at) = line.iter().position(|byte| *byte == b'=') else { continue };
         let (Ok(key), Ok(value)) = (str::from_utf8(&line[..at]), str::from_utf8(&line[at + 1..])) else { continue };
         if seen.insert(key) {

@@ -145,7 +145,7 @@ impl Tables {
         for level in 0..5 {
             let shift = page + level * (page - 3);
             if shift < 60 {
-                virt |= rng.pick(&self.indices) % (1 << (page - 3)) << shift;
+                virt |= (rng.pick(&self.indices) % (1 << (page - 3))) << shift;
             }
         }
         let inside = (1 << naive::ia_size(self.regime.tcr, high)) - 1;

@@ -149,8 +149,9 @@ pub(super) fn guest(demo: &Demo, arch: &'static dyn Arch) -> Guest {
     let zeros = |range: &PhysRange| (*range, vec![0; usize::try_from(range.len()).unwrap_or(0)]);
     let mut ram = Ram { blocks: ranges.iter().map(zeros).collect(), endian };
     fill(demo, &mut ram, info.map_or("", |info| info.uts_machine));
-    if let Some(Ok(Paging::Radix(radix))) = vcpus.first().map(|vcpu| arch.paging(vcpu)) {
-        Tables { demo, ram: &mut ram, radix: &radix, free: demo.main + IMAGE + TABLES }.build();
+    let paging = vcpus.first().and_then(|vcpu| arch.paging(vcpu).ok());
+    if let Some(radix) = paging.as_ref().and_then(Paging::radix) {
+        Tables { demo, ram: &mut ram, radix, free: demo.main + IMAGE + TABLES }.build();
     }
     let backed = ram.blocks.into_iter().map(|(range, bytes)| (range, Box::new(Bytes(bytes)) as Box<dyn Backing>));
     Guest {
@@ -244,10 +245,7 @@ struct Tables<'a> {
 impl Tables<'_> {
     fn build(&mut self) {
         let demo = self.demo;
-        // Every root is the same table, and the registers say that it is here.
-        let levels = self.radix.roots.iter().filter_map(|root| self.radix.form.levels.get(root.level));
-        let root = self.table(levels.map(|level| level.bits).max().unwrap_or(0));
-        debug_assert!(self.radix.roots.iter().all(|known| known.table.0 == root), "the root is not at {root:#x}");
+        self.roots();
         let end = demo.blocks.iter().map(|block| block.0 + block.1).max().unwrap_or(0);
         let shift = demo.linear_page_shift;
         for at in (0..end).step_by(1 << shift) {
@@ -259,6 +257,18 @@ impl Tables<'_> {
         for page in 0..USER_PAGES {
             let phys = demo.main + USER + (USER_PAGES - 1 - page) * PAGE;
             self.map(demo.user_virt + page * PAGE, phys, 12, Link::User);
+        }
+    }
+
+    /// The tables from which translation starts follow each other, and the registers say that they are here.
+    fn roots(&mut self) {
+        let bits = |root: &Root| self.radix.form.levels.get(root.level).map_or(0, |level| level.bits);
+        let mut roots: Vec<(u64, u8)> = self.radix.roots.iter().map(|root| (root.table.0, bits(root))).collect();
+        roots.sort_unstable();
+        roots.dedup();
+        for (known, bits) in roots {
+            let table = self.table(bits);
+            debug_assert!(known == table, "the registers say {known:#x}, not {table:#x}");
         }
     }
 
