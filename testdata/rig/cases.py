@@ -26,6 +26,12 @@ CASES = {case.name: case for case in [
     Case("i386-pae-5g", "i386-pae", 5120, {"RAM": "file", "FILL": "2", "QEMU_BIN": "qemu-system-x86_64"}, ("footprint", "dumps", "readers"), ("zlib",), SMALL),
     # the QEMU of Debian 12: no kdump-raw formats, other texts in its monitor
     Case("x86_64-qemu72", "x86_64", 512, {"RAM": "file", "QEMU_BIN": "@qemu72@"}, PARTS, ("zlib", "lzo"), SMALL + ("crash",)),
+    # the other architectures: QEMU's own files of them are refused by most readers
+    Case("aarch64", "aarch64", 512, {"RAM": "file"}, ("footprint", "state", "dumps", "readers"), ("zlib", "zstd"), SMALL),
+    # vector registers: -cpu max has SVE
+    Case("aarch64-sve", "aarch64", 512, {"RAM": "memfd", "CPU_OVERRIDE": "max,lpa2=off"}, ("dumps", "readers"), ("zlib",), SMALL),
+    Case("s390x", "s390x", 512, {"RAM": "file"}, ("footprint", "dumps", "readers"), ("zlib", "lzo"), SMALL),
+    Case("ppc64le", "ppc64le", 512, {"RAM": "anon"}, ("footprint", "dumps", "readers"), ("zlib", "none"), SMALL),
 ]}
 
 
@@ -60,6 +66,18 @@ KDUMP_X86_64 = {"sub.phys_base": "QEMU reads the decimal number as hexadecimal"}
 KDUMP_I386 = {name: "the header is that of a 32-bit kernel" for name in ("class", "sub.offset_note", "sub.offset_vmcoreinfo")}
 
 
+# QEMU knows no VMCOREINFO of these machines; we find it in RAM and append it
+WITHOUT_VMCOREINFO = ("s390x", "ppc64le")
+ELF_VMCOREINFO = {"PT_NOTE": "VMCOREINFO is the last note"}
+ELF_HOST_ORDER = {"sections": "QEMU writes the header of .shstrtab in the host's byte order"}
+PPC64_PAGE_OFFSET = 0xC000000000000000
+KDUMP_VMCOREINFO = {name: "VMCOREINFO is the last note" for name in ("sub.size_note", "sub.offset_vmcoreinfo", "sub.size_vmcoreinfo")}
+# QEMU's pages of an aarch64 guest have 64 KiB, whatever the guest's have: libkdumpfile misreads such a file
+KDUMP_PAGE_SIZE = {name: "the guest kernel's own page size" for name in
+                   ("block_size", "sub_hdr_size", "bitmap_blocks", "max_mapnr", "sub.max_mapnr_64", "sub.offset_note",
+                    "sub.offset_vmcoreinfo", "bitmap length")}
+
+
 def is_i386(case):
     return case.arch.startswith("i386")
 
@@ -86,6 +104,8 @@ def cut(load, at):
 
 def expected_vaddr(case, paddr, low_end):
     """p_vaddr of a segment of ours."""
+    if case.arch == "ppc64le":
+        return paddr + PPC64_PAGE_OFFSET        # drgn reads page tables through the linear map
     return paddr + I386_PAGE_OFFSET if is_i386(case) and paddr < low_end else paddr
 
 
@@ -100,12 +120,21 @@ def expected_elf(case, ours, theirs):
         names |= set(ELF_I386)
     if is_class32(case):
         names |= set(ELF_CLASS32)
+    if case.arch in WITHOUT_VMCOREINFO:
+        names |= set(ELF_VMCOREINFO)
+    if case.arch == "ppc64le":
+        names.add("PT_LOAD p_vaddr")
     return names
 
 
 def expected_kdump(case, qemu):
     """Names of the kdump header fields that differ from those of QEMU's zlib dump."""
     names = set(KDUMP_ALWAYS)
+    if case.arch == "aarch64":
+        return names | set(KDUMP_PAGE_SIZE)
+    if case.arch in WITHOUT_VMCOREINFO:
+        # with VMCOREINFO the notes of s390x need a second block of 4096 bytes
+        return names | set(KDUMP_VMCOREINFO) | ({"sub_hdr_size"} if case.arch == "s390x" else set())
     if qemu < (10, 0) and not is_i386(case):
         names.discard("machine")                # was filled in before QEMU's dump code lost its target
     if case.mb <= 3072:

@@ -85,7 +85,7 @@ def applies(case, name, reader, everything):
 
 def kernel_reading(case, name):
     """drgn has no page walk for i386: it can follow the kernel's pointers only by p_vaddr of an ELF of 32 bits."""
-    return not cases.is_i386(case) or ("elf" in name and cases.is_class32(case) and "device" not in name)
+    return not cases.is_i386(case) or ("elf" in name and cases.is_class32(case))
 
 
 def vmlinux_of(case):

@@ -24,7 +24,7 @@ def physical(context, reference, ranges):
 
 def registers(context):
     """The program counter of every CPU; one may be in user mode, none may be at 0."""
-    name = {"x86_64": "rip", "ia32": "eip"}[context.attr["arch.name"]]
+    name = {"x86_64": "rip", "ia32": "eip", "aarch64": "pc", "ppc64": "pc", "s390x": "pswa"}[context.attr["arch.name"]]
     number = context.attr["cpu.number"]
     values = [context.attr["cpu.%d.reg.%s" % (cpu, name)] for cpu in range(number)]
     assert number == 2 and all(values), str(values)

@@ -7,6 +7,7 @@
 //! Adding one: a file in `demo/` with a [`Demo`], and a line in [`ALL`]. What all samples have in common (where in the
 //! main block things lie, and what is in them) lives in `demo/build.rs`.
 
+mod aarch64;
 mod build;
 mod ppc64;
 mod s390x;
@@ -61,7 +62,7 @@ enum Link {
 }
 
 /// Every sample guest.
-pub static ALL: &[Demo] = &[x86::X86_64, x86::I386, ppc64::PPC64, s390x::S390X];
+pub static ALL: &[Demo] = &[x86::X86_64, x86::I386, aarch64::AARCH64, ppc64::PPC64, s390x::S390X];
 
 /// Names of all samples.
 #[must_use]
