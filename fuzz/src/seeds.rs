@@ -42,7 +42,8 @@ pub fn all(testdata: &Path) -> io::Result<Vec<Seed>> {
         }
     }
     own_dumps(&mut seeds);
-    fields(&mut seeds);
+    elf_fields(&mut seeds);
+    kdump_fields(&mut seeds);
     records(&mut seeds);
     pages(&mut seeds);
     plans(&mut seeds);
@@ -334,8 +335,26 @@ fn own_dumps(seeds: &mut Vec<Seed>) {
     }
 }
 
+/// ELF files of every class and byte order: notes, a block that is stored, one that is a hole.
+fn elf_fields(seeds: &mut Vec<Seed>) {
+    for number in 0..8 {
+        let mut input = Input::default();
+        input.u8(number & 1).u8(number >> 1 & 1).u8(number).u8(number >> 2).u8(3);
+        input.u8(0b010).u16(0).u16(0).u16(32);
+        input.u8(0).u16(32).u16(0x10).u16(300);
+        input.u8(0b100_1000).u16(332).scaled(0x8000_0000).u16(0).scaled(0x4000);
+        let mut note = [0; 12];
+        let endian = if number & 2 == 0 { Endian::Little } else { Endian::Big };
+        for (word, value) in note.chunks_mut(4).zip([5, 12, 0]) {
+            endian.put(value, word);
+        }
+        input.bytes(&note).bytes(b"CORE\0\0\0\0A=1\nB=2\nC=3\n").bytes(&[b'm'; 300]);
+        seeds.push(("elf_fields", format!("layout-{number}"), input.0));
+    }
+}
+
 /// kdump files of every layout and byte order with a page of every codec.
-fn fields(seeds: &mut Vec<Seed>) {
+fn kdump_fields(seeds: &mut Vec<Seed>) {
     let page: Vec<u8> = b"page".iter().copied().cycle().take(4096).collect();
     let packed: Vec<(u32, Vec<u8>)> = compress::ALL
         .iter()

@@ -21,11 +21,6 @@ const RANGES: usize = 32;
 /// Ranges of at most this many bytes are read as a whole.
 const PIECE: u64 = 8192;
 
-/// ELF core files; runs of zeros are short.
-pub fn elf_read(data: &[u8]) {
-    explore(expand(data));
-}
-
 /// Flattened files behind their header; runs of zeros are short.
 pub fn flattened_read(data: &[u8]) {
     explore(flattened(&expand(data)));

@@ -5,6 +5,7 @@
 //! name none of their rows: what is added there is fuzzed.
 
 pub mod dumps;
+pub mod elf;
 pub mod feed;
 pub mod kdump;
 pub mod machine;
@@ -21,7 +22,8 @@ pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
 pub static TARGETS: &[Target] = &[
-    ("elf_read", dumps::elf_read),
+    ("elf_read", elf::elf_read),
+    ("elf_fields", elf::elf_fields),
     ("kdump_read", kdump::kdump_read),
     ("kdump_fields", kdump::kdump_fields),
     ("flattened_read", dumps::flattened_read),

@@ -1,0 +1,4 @@
+//! libFuzzer's program for the target `elf_fields`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| guestdump_fuzz::bodies::elf::elf_fields(data));

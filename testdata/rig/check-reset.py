@@ -1,0 +1,112 @@
+#!/usr/bin/env python3
+"""check-reset.py [--guestdump PATH] [MACHINE...]   machines that are stopped before their first instruction (-S): no kernel is needed.
+
+Byte orders, memory maps and vCPUs that the booted guests of check-guest.py do not have.  Our ELF with --device-memory holds what
+QEMU's does, byte for byte, notes included; our kdump holds what our ELF does.  One line for each check, then "N checks, M failed".
+"""
+import os
+import subprocess
+import sys
+import tempfile
+import time
+
+import judges
+import qmp
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+GUESTDUMP = os.path.join(HERE, "..", "..", "target", "release", "guestdump")
+
+# name -> (QEMU and its machine, monitor commands before the dump, byte order of the dump)
+MACHINES = {
+    "ppc64 big-endian": ("qemu-system-ppc64 -M pseries,x-vof=on -cpu power9 -m 256 -smp 2", [], "big"),
+    # RAM of the power management at 0x203ffd800000: 2 GiB of bitmap for a guest of 1 GiB, almost all of it gaps
+    "powernv9": ("qemu-system-ppc64 -M powernv9 -m 1G", [], "big"),
+    "aarch64 with SVE": ("qemu-system-aarch64 -M virt -cpu max -m 64 -smp 2", [], "little"),
+    "s390x": ("qemu-system-s390x -M s390-ccw-virtio -m 64 -smp 3", [], "big"),
+    "x86_64 in 16-bit mode": ("qemu-system-x86_64 -M q35 -m 64 -smp 2", [], "little"),
+    "i386 with VGA": ("qemu-system-i386 -M pc -m 64 -device VGA", [], "little"),
+    "hot-plugged memory": ("qemu-system-x86_64 -M pc -m 64,slots=2,maxmem=1G", [
+        ("object-add", {"qom-type": "memory-backend-ram", "id": "plugged", "size": 128 << 20}),
+        ("device_add", {"driver": "pc-dimm", "id": "dimm0", "memdev": "plugged"})], "little"),
+    "two NUMA nodes": ("qemu-system-x86_64 -M q35 -m 128 -smp 2 -object memory-backend-memfd,id=m0,size=64M "
+                       "-object memory-backend-ram,id=m1,size=64M -numa node,memdev=m0,cpus=0 -numa node,memdev=m1,cpus=1", [], "little"),
+}
+
+
+class Machine:
+    """A QEMU that stands before its first instruction."""
+
+    def __init__(self, command, where):
+        self.socket, watch = os.path.join(where, "qmp.sock"), os.path.join(where, "watch.sock")
+        monitors = ["-qmp", "unix:%s,server=on,wait=off" % self.socket, "-qmp", "unix:%s,server=on,wait=off" % watch]
+        self.process = subprocess.Popen(command.split() + ["-S", "-nodefaults", "-display", "none", *monitors],
+                                        stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        deadline = time.monotonic() + 30
+        while not os.path.exists(watch):
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError("QEMU: " + self.process.stderr.read()[-300:])
+            time.sleep(0.05)
+        self.monitor = qmp.Qmp(watch)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+
+
+def dumps(machine, program, where):
+    """QEMU's ELF, our ELF with all memory, our ELF and our kdump as they come."""
+    paths = {name: os.path.join(where, name) for name in ("qemu", "all", "elf", "kdump", "kdump-all")}
+    machine.monitor.cmd("dump-guest-memory", paging=False, protocol="file:" + paths["qemu"])
+    options = {"all": ["-f", "elf", "--device-memory"], "elf": ["-f", "elf"], "kdump": ["-f", "kdump-raw-zlib"],
+               "kdump-all": ["-f", "kdump-raw-zlib", "--device-memory"]}
+    for name, arguments in options.items():
+        done = subprocess.run([program, "dump", "qmp:" + machine.socket, "-o", paths[name], "--progress", "never", *arguments],
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError("%s: exit %d: %s" % (name, done.returncode, done.stderr.strip()[-300:]))
+    return paths
+
+
+def checks(paths, order):
+    """(name, ok, detail) of everything that must hold."""
+    qemu, ours, plain = (judges.Elf(paths[name]) for name in ("qemu", "all", "elf"))
+    yield "byte order", ours.endian == {"little": "<", "big": ">"}[order], ours.endian
+    verdict = judges.compare_memory(ours, qemu)
+    yield "elf --device-memory: memory is QEMU's", verdict, verdict
+    lines = judges.note_differences(ours.notes, qemu.notes)
+    yield "elf --device-memory: notes are QEMU's", ours.note_bytes == qemu.note_bytes, "; ".join(lines) or "%d equal" % len(ours.notes)
+    verdict = judges.compare_memory(plain, qemu, plain.ranges())
+    yield "elf: memory is QEMU's", verdict, verdict
+    for name, elf in (("kdump", plain), ("kdump-all", ours)):
+        verdict = judges.compare_to_memory(judges.Kdump(paths[name]), elf)
+        yield name + ": pages are those of the ELF", verdict, verdict
+        held = os.stat(paths[name]).st_blocks * 512
+        yield name + ": gaps take no room", held < 64 << 20, "%d of %d bytes" % (held, os.stat(paths[name]).st_size)
+
+
+def main(argv):
+    program = os.path.abspath(argv[argv.index("--guestdump") + 1] if "--guestdump" in argv else GUESTDUMP)
+    count = failed = 0
+    for name in [arg for arg in argv if arg in MACHINES] or MACHINES:
+        command, plug, order = MACHINES[name]
+        with tempfile.TemporaryDirectory(prefix="guestdump-reset-") as where:
+            try:
+                with Machine(command, where) as machine:
+                    for what, arguments in plug:
+                        machine.monitor.cmd(what, **arguments)
+                    paths = dumps(machine, program, where)
+                results = list(checks(paths, order))
+            except Exception as error:          # one broken machine must not hide the others
+                results = [("machine", False, "%s: %s" % (type(error).__name__, error))]
+        for what, ok, detail in results:
+            count, failed = count + 1, failed + (not ok)
+            print("%s %s: %s %s" % ("ok  " if ok else "FAIL", name, what, detail))
+    print("%d checks, %d failed" % (count, failed))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
