@@ -429,8 +429,11 @@ fn pages(seeds: &mut Vec<Seed>) {
     seeds.push(("compress", "noise-64k".to_owned(), [&[1, 4], shrink(&noise).as_slice()].concat()));
 }
 
+/// Kind, start and length of each block.
+type Layout = &'static [(u8, u64, u64)];
+
 fn plans(seeds: &mut Vec<Seed>) {
-    let layouts: [(&str, &[(u8, u64, u64)]); 5] = [
+    let layouts: [(&str, Layout); 5] = [
         ("one", &[(2, 0, 0x3000)]),
         ("unaligned", &[(2, 0x123, 0x2345), (3, 0x2468, 0x10), (0, 0x8001, 0x7fff)]),
         ("broken", &[(129, 0x1000, 0x4000), (1, 0x8000, 0x3000)]),

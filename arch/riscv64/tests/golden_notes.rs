@@ -1,4 +1,5 @@
 //! Notes of riscv64 as QEMU wrote them, with every register in its place, and what a dump of such a guest looks like.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "code of tests")]
 
 mod common;
 

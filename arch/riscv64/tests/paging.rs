@@ -1,5 +1,6 @@
 //! Page tables of riscv64: fixtures, a naive walker, and what registers say. addrxlat 0.5.1, the oracle of other
 //! architectures, has no form for them (0.5.4 has one).
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "code of tests")]
 
 mod common;
 

@@ -118,7 +118,7 @@ impl File {
         let names: Vec<&str> = HEADER.iter().chain(SUB_HEADER).filter(is_integer).map(|field| field.0).collect();
         for _ in 0..feed.u8() % 16 {
             let name = feed.pick(&names);
-            let value = if feed.u8() % 2 == 0 { feed.scaled() } else { feed.u64() };
+            let value = if feed.u8().is_multiple_of(2) { feed.scaled() } else { feed.u64() };
             self.set(name, value);
         }
     }

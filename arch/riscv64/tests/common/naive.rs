@@ -74,7 +74,7 @@ pub fn translate(ram: &Ram, levels: u32, ppn: u64, big: bool, virt: u64) -> Answ
             return Answer { text: format!("{:#x}", page * 4096 + virt % 4096), size };
         }
         // Step 6.
-        if pte_ppn % 512_u64.pow(i) != 0 {
+        if !pte_ppn.is_multiple_of(512_u64.pow(i)) {
             return fault("invalid");
         }
         // Step 8.

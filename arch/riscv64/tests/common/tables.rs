@@ -131,7 +131,7 @@ fn random_entry(pages: &[u64], wild: u64, rng: &mut Random) -> u64 {
     let valid = u64::from(!rng.one_in(wild));
     // PBMT, reserved bits, and those for software.
     let ignored = rng.bits() & if rng.one_in(2) { 0 } else { 0x7fc0_0000_0000_0330 };
-    if rng.one_in(2) {
+    if rng.one_in(3) {
         let leaf = rng.pick(&[0x2, 0x2, 0x6, 0x6, 0x8, 0xa, 0xe, 0xce, 0x42, 0x42, 0x4, 0xc]);
         let aligned = rng.bits() << rng.pick(&[12, 21, 30, 39, 48, 48, 48, 48]);
         let napot = rng.one_in(6);
