@@ -351,6 +351,17 @@ fn elf_fields(seeds: &mut Vec<Seed>) {
         input.bytes(&note).bytes(b"CORE\0\0\0\0A=1\nB=2\nC=3\n").bytes(&[b'm'; 300]);
         seeds.push(("elf_fields", format!("layout-{number}"), input.0));
     }
+    // Two halves of the address space, neither of which is in the file.
+    let mut input = Input::default();
+    input.u8(0).u8(0).u8(0).u8(0).u8(2);
+    for start in [0, 1 << 63] {
+        input.u8(0b101_1000).u16(0).scaled(start).scaled(0xffff << 48).scaled(0x7fff << 48);
+    }
+    seeds.push(("elf_fields", "halves".to_owned(), input.0));
+    let mut input = Input::default();
+    input.u8(0).u8(0).u8(0).u8(0).u8(1).u8(0b111_0000).u16(0).u16(0).scaled(0).u64(u64::MAX);
+    seeds.push(("elf_fields", "everything".to_owned(), input.0.clone()));
+    seeds.push(("elf_fields", "everything-odd".to_owned(), input.u8(0).0.clone()));
 }
 
 /// kdump files of every layout and byte order with a page of every codec.

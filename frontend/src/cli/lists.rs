@@ -45,6 +45,18 @@ pub fn arches(as_json: bool) -> Result<Exit, CliError> {
     Ok(Exit::Done)
 }
 
+const HEAD: &str = "\
+| architecture | also called | byte order | registers | notes | paging forms | page filter | live QEMU | sample |
+|---|---|---|---|---|---|---|---|---|
+";
+
+/// Name and type of every note that a dump of this architecture can have.
+fn notes(arch: &dyn arch::Arch) -> Vec<String> {
+    let facts = arch::GuestFacts { vcpus: &[], ram: &[], endian: None, machine_page_size: None, kernel: None };
+    let kinds = arch.dump_info(&facts).map(|info| arch.notes(&info)).unwrap_or_default();
+    kinds.iter().map(|kind| format!("{} {:#x}", kind.name, kind.n_type)).collect()
+}
+
 /// The support matrix as a Markdown table; the README holds the same text.
 #[must_use]
 pub fn matrix() -> String {
@@ -59,11 +71,12 @@ pub fn matrix() -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(
             out,
-            "| {} | {} | {} | {} | {} | qemu-system-{} | {demo} |",
+            "| {} | {} | {} | {} | {} | {} | zeros | qemu-system-{} | {demo} |",
             id.name,
             aliases.join(", "),
             orders.join(", "),
             arch.registers().len(),
+            notes(*arch).join(", "),
             id.paging_forms.join(", "),
             id.qemu_targets.join(", qemu-system-"),
         );
@@ -79,7 +92,9 @@ fn row(arch: &dyn arch::Arch) -> Value {
         "byte_orders": id.endians.iter().map(|endian| endian.name()).collect::<Vec<_>>(),
         "elf_machine": id.elf_machine,
         "qemu_targets": id.qemu_targets,
+        "notes": notes(arch),
         "paging_forms": id.paging_forms,
+        "page_filter": ["zero"],
         "registers": arch.registers().iter().map(|def| def.name).collect::<Vec<_>>(),
         "demo": demo::names().contains(&id.name),
     })

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use guestdump_core::arch::{self, PhysAddr, PhysMemory, PhysRange};
 use guestdump_core::format::flattened::{HEADER_LEN, SIGNATURE};
 use guestdump_core::format::read::{self, Dump};
-use guestdump_core::format::{self, Container};
+use guestdump_core::format::{self, Container, Format};
 use guestdump_core::guest::Guest;
 
 use super::feed::expand;
@@ -36,7 +36,7 @@ pub fn flattened(records: &[u8]) -> Vec<u8> {
     file
 }
 
-/// Opens a file; if it is a dump, looks at all of it, and writes it again in two formats.
+/// Opens a file; if it is a dump, looks at all of it, and writes it again.
 pub fn explore(file: Vec<u8>) {
     let len = file.len();
     let file = Arc::new(file);
@@ -52,11 +52,15 @@ pub fn explore(file: Vec<u8>) {
         let container = dump.container;
         let guest = bounded(len, TIMES, FIXED, || dump.into_guest(Some(*arch))).expect("the architecture is given");
         check_absence(container, &guest);
-        let kdumps: Vec<_> = format::ALL.iter().filter(|format| format.container == Container::Kdump).collect();
-        for format in [&format::ALL[0], kdumps[len % kdumps.len()]] {
-            rewrite(&guest, &options(format));
-        }
+        rewrite(&guest, &options(format_for(len)));
     }
+}
+
+/// ELF for every second length, else the kdump formats in turn.
+fn format_for(len: usize) -> &'static Format {
+    let wanted = if len % 2 == 0 { Container::Elf } else { Container::Kdump };
+    let formats: Vec<_> = format::ALL.iter().filter(|format| format.container == wanted).collect();
+    formats[len / 2 % formats.len()]
 }
 
 fn check(dump: &Dump) {

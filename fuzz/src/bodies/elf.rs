@@ -94,7 +94,8 @@ impl File {
         let mem_len = match choices >> 5 & 3 {
             0 => file_len,
             1 => u64::from(feed.u16()),
-            _ => feed.scaled(),
+            2 => feed.scaled(),
+            _ => feed.u64(),
         };
         self.int(4, kind);
         if self.word == 8 {

@@ -16,9 +16,9 @@ use guestdump_core::vmcoreinfo::NOTE_NAME;
 use super::memory_use::bounded;
 
 /// Guests with more memory than this are planned only.
-const MAX_MEMORY: u64 = 1 << 20;
+const MAX_MEMORY: u64 = 160 << 10;
 /// So are dumps that may get longer than this.
-const MAX_DUMP: u64 = 4 << 20;
+const MAX_DUMP: u64 = 1 << 20;
 /// What a run may hold beside what it writes: three batches of 1 MiB for its worker, there and as output.
 const FIXED: usize = 24 << 20;
 /// Compared at once.
