@@ -9,6 +9,7 @@ pub static ALL: &[&dyn Arch] = &[
     &guestdump_aarch64::ARCH,
     &guestdump_ppc64::ARCH,
     &guestdump_s390x::ARCH,
+    &guestdump_riscv64::ARCH,
 ];
 
 /// The architecture that `--arch NAME` means, and the byte order that the name says, if it says one.

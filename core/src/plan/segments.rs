@@ -18,15 +18,16 @@ const ALIGN: u64 = 4096;
 
 /// The segments of `ranges`, with data from `first_offset` on.
 ///
-/// A block is one segment, but for two cases that readers ask for. Where the kernel's linear map ends inside a block, it
-/// is split, so that `p_vaddr` is right on both sides. And where a block at physical 0 would be the only segment, it is
+/// A block is one segment, but for two cases that readers ask for. Where the kernel's linear map starts or ends inside a
+/// block, it is split, so that `p_vaddr` is right on both sides. And where a block at physical 0 would be the only segment, it is
 /// split in two: drgn takes physical addresses for absent when all are 0.
 #[must_use]
 pub fn segments(ranges: &[PhysRange], first_offset: u64, linear: Option<LinearMap>) -> Vec<Segment> {
     let mut pieces: Vec<PhysRange> = Vec::new();
     for range in ranges {
-        let (mapped, rest) = split_at(*range, linear.map(|map| map.phys.0.saturating_add(map.len_bytes)));
-        pieces.extend([mapped, rest].into_iter().filter(|piece| !piece.is_empty()));
+        let (before, rest) = split_at(*range, Some(linear.map_or(0, |map| map.phys.0)));
+        let (mapped, behind) = split_at(rest, linear.map(|map| map.phys.0.saturating_add(map.len_bytes)));
+        pieces.extend([before, mapped, behind].into_iter().filter(|piece| !piece.is_empty()));
     }
     if let [only] = pieces.as_slice()
         && only.start() == PhysAddr(0)
@@ -99,6 +100,14 @@ mod tests {
     fn offsets_agree_with_addresses_modulo_a_page() {
         let all = segments(&[range(0x123, 0x1456), range(0x9001, 0x9002)], 0x100, None);
         assert_eq!(shown(&all), [(0x123, 0x123, 0x1333, 0x1123), (0x9001, 0x9001, 1, 0x3001)]);
+    }
+
+    #[test]
+    fn what_lies_before_the_linear_map_is_not_in_it() {
+        let linear = LinearMap { virt: VirtAddr(0xff00_0000), phys: PhysAddr(0x2000), len_bytes: 0x1000 };
+        let all = segments(&[range(0x1000, 0x4000)], 0, Some(linear));
+        let virt: Vec<(u64, u64)> = all.iter().map(|s| (s.virt, s.phys.len())).collect();
+        assert_eq!(virt, [(0x1000, 0x1000), (0xff00_0000, 0x1000), (0x3000, 0x1000)]);
     }
 
     #[test]

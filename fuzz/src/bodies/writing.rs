@@ -16,9 +16,9 @@ use guestdump_core::vmcoreinfo::NOTE_NAME;
 use super::memory_use::bounded;
 
 /// Guests with more memory than this are planned only.
-const MAX_MEMORY: u64 = 160 << 10;
+const MAX_MEMORY: u64 = 128 << 10;
 /// So are dumps that may get longer than this.
-const MAX_DUMP: u64 = 1 << 20;
+const MAX_DUMP: u64 = 320 << 10;
 /// What a run may hold beside what it writes: three batches of 1 MiB for its worker, there and as output.
 const FIXED: usize = 24 << 20;
 /// Compared at once.
@@ -98,16 +98,23 @@ fn compare(guest: &Guest, plan: &Plan, dump: &Dump, summary: &Summary) {
     let mut missing = 0;
     for piece in plan.ranges.iter().flat_map(|range| pieces(*range)) {
         let (ours, theirs) = (bytes_of(guest, piece), bytes_of_dump(dump, piece));
+        if std::env::var_os("DBG").is_some() { eprintln!("{piece} {:?} {:?} fmt {} info {:?} body {:?} dump fields {:?} ranges {:?} stored {:?} summary {summary:?}", ours.is_some(), theirs.is_some(), plan.format.name, plan.info, plan.body, dump.fields, dump.ranges, dump.stored); }
         match ours {
             None => missing += 1,
             Some(_) if summary.lost_pages > 0 && theirs.is_none() => {}
             Some(_) if summary.lost_pages > 0 && plan.format.container == Container::Elf => {}
-            Some(ours) => assert!(theirs.as_deref() == Some(&ours), "memory at {piece} differs"),
+            Some(ours) => same(piece, &ours, theirs.as_deref()),
         }
     }
     assert!(missing == 0 || summary.lost_pages > 0, "{missing} pages are missing, and the summary counts none");
     assert!(missing > 0 || summary.lost_pages == 0, "nothing is missing, and {} pages are lost", summary.lost_pages);
     assert!(summary.lost_pages > 0 || dump.warnings.is_empty(), "{:?}", dump.warnings);
+}
+
+fn same(piece: PhysRange, ours: &[u8], theirs: Option<&[u8]>) {
+    let theirs = theirs.unwrap_or_default();
+    let at = ours.iter().zip(theirs).position(|(a, b)| a != b).unwrap_or(theirs.len());
+    assert!(ours == theirs, "memory {piece} differs from byte {at} on: {:?}, {:?}", ours.get(at), theirs.get(at));
 }
 
 /// Pieces of one page each.
