@@ -180,6 +180,10 @@ fn unreadable_pages_are_counted_and_everything_else_is_saved() {
             let mut buf = [0; 8];
             assert!(!dump.memory.read(PhysAddr(0x20_5000), &mut buf).unwrap());
             assert_eq!(dump.warnings, ["1 pages of memory are not in the file"]);
+            // A page that a dump lacks stays lost when it is written anew: it is not a page of zeros.
+            let again = dump.into_guest(None).unwrap();
+            let plan = Plan::new(&again, &options(format::by_name(name).unwrap())).unwrap();
+            assert_eq!(written(&again, &plan, 2, false).1.first_lost, [PhysAddr(0x20_5000)]);
         }
     }
 }

@@ -80,7 +80,7 @@ fn open_plain(file: Arc<dyn DumpFile>) -> Result<Dump, ReadError> {
 pub(super) struct FilePart {
     pub file: Arc<dyn DumpFile>,
     pub offset: u64,
-    /// Bytes that the file has; the rest is zero.
+    /// Bytes that the file should have; the rest is zero. Those that it lacks cannot be read.
     pub len: u64,
 }
 
@@ -89,6 +89,9 @@ impl Backing for FilePart {
         let stored = usize::try_from(self.len.saturating_sub(offset)).unwrap_or(usize::MAX).min(buf.len());
         let (file, zeros) = buf.split_at_mut(stored);
         zeros.fill(0);
+        if file.is_empty() {
+            return Ok(());
+        }
         let short = |cause: io::Error| ShortRead { done: 0, cause };
         self.file.read_at(self.offset.saturating_add(offset), file).map_err(short)
     }

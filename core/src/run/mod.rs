@@ -226,12 +226,17 @@ impl Batch {
             let extent = memory.extent(at, range.end().0 - at.0);
             let end = PhysAddr(at.0.saturating_add(extent.len_bytes).min(range.end().0));
             let piece = PhysRange::between(at, end);
-            if extent.presence == Presence::Data {
-                self.touch(area, piece, size);
-                if let Err(error) = read_exact(memory, at, self.part(area, piece)) {
-                    self.cause.get_or_insert(error);
-                    self.read_by_page(memory, area, piece, size);
+            match extent.presence {
+                Presence::Data => {
+                    self.touch(area, piece, size);
+                    if let Err(error) = read_exact(memory, at, self.part(area, piece)) {
+                        self.cause.get_or_insert(error);
+                        self.read_by_page(memory, area, piece, size);
+                    }
                 }
+                // A page that a filtered dump leaves out is not a page of zeros.
+                Presence::Absent => self.lose(area, piece, size),
+                Presence::Zero => {}
             }
             at = end;
         }
@@ -251,6 +256,15 @@ impl Batch {
             if let Some(state) = self.states.get_mut(page) {
                 *state = PageState::Read;
             }
+        }
+    }
+
+    /// The pages of a piece are in the guest's map, but their content is not to be had.
+    fn lose(&mut self, area: PhysRange, piece: PhysRange, size: u64) {
+        self.cause.get_or_insert_with(|| format!("guest memory {}: the source does not hold it", piece.start()));
+        let (first, last) = (page_of(area, piece.start(), size), page_of(area, PhysAddr(piece.end().0 - 1), size));
+        for state in self.states.iter_mut().take(last.saturating_add(1)).skip(first) {
+            *state = PageState::Lost;
         }
     }
 

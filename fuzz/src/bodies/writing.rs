@@ -98,7 +98,6 @@ fn compare(guest: &Guest, plan: &Plan, dump: &Dump, summary: &Summary) {
     let mut missing = 0;
     for piece in plan.ranges.iter().flat_map(|range| pieces(*range)) {
         let (ours, theirs) = (bytes_of(guest, piece), bytes_of_dump(dump, piece));
-        if std::env::var_os("DBG").is_some() { eprintln!("{piece} {:?} {:?} fmt {} info {:?} body {:?} dump fields {:?} ranges {:?} stored {:?} summary {summary:?}", ours.is_some(), theirs.is_some(), plan.format.name, plan.info, plan.body, dump.fields, dump.ranges, dump.stored); }
         match ours {
             None => missing += 1,
             Some(_) if summary.lost_pages > 0 && theirs.is_none() => {}

@@ -22,6 +22,9 @@ pub const fn header_sizes(class: Class) -> (u64, u64, u64) {
 /// From this number of program headers on, `e_phnum` cannot say it.
 pub const PN_XNUM: u64 = 0xffff;
 
+/// No file is longer: offsets of files are signed (POSIX `off_t`).
+const MAX_FILE: u64 = i64::MAX as u64;
+
 /// The layout.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ElfLayout {
@@ -78,8 +81,11 @@ impl ElfLayout {
         };
         let notes_len = notes.bytes.len() as u64;
         let segments = segments::segments(ranges, notes_offset + notes_len, linear);
-        let data_end = segments.iter().map(|segment| segment.offset + segment.phys.len()).max();
+        let data_end = segments.iter().map(|segment| segment.offset.saturating_add(segment.phys.len())).max();
         let file_len = data_end.unwrap_or(notes_offset + notes_len);
+        if file_len > MAX_FILE {
+            return Err(PlanError::TooLarge { what: "length of the file", value: file_len, limit: MAX_FILE });
+        }
         Ok(Self { class, segments, section_headers, notes_offset, notes_len, file_len })
     }
 }

@@ -201,11 +201,11 @@ fn memory(file: &Arc<dyn DumpFile>, headers: &Headers, warnings: &mut Vec<String
         }
         let skipped = rest.start().0 - range.start().0;
         let stored = load.file_len.min(file.len().saturating_sub(load.offset));
-        cut += load.file_len - stored;
+        cut = cut.saturating_add(load.file_len - stored);
         let part = FilePart {
             file: Arc::clone(file),
             offset: load.offset.saturating_add(skipped),
-            len: stored.saturating_sub(skipped),
+            len: load.file_len.saturating_sub(skipped),
         };
         blocks.push((rest, Box::new(part)));
         end = rest.end().0;
