@@ -39,6 +39,11 @@ fuzz() {        # fuzz TARGET: run one and say how it went
     return $status
 }
 
-failed=0
-for target in "$@"; do fuzz "$target" || failed=1; done
-exit $failed
+# One target for each core.
+rm -f "$here/target/failed"
+for target in "$@"; do
+    while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do sleep 0.2; done
+    { fuzz "$target" || touch "$here/target/failed"; } &
+done
+wait
+[ ! -e "$here/target/failed" ]

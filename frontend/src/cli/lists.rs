@@ -60,9 +60,7 @@ fn notes(arch: &dyn arch::Arch) -> Vec<String> {
 /// The support matrix as a Markdown table; the README holds the same text.
 #[must_use]
 pub fn matrix() -> String {
-    let mut out =
-        String::from("| architecture | also called | byte order | registers | paging forms | live QEMU | sample |\n");
-    out.push_str("|---|---|---|---|---|---|---|\n");
+    let mut out = String::from(HEAD);
     for arch in arch::ALL {
         let id = arch.identity();
         let aliases: Vec<&str> = id.aliases.iter().map(|alias| alias.0).collect();
