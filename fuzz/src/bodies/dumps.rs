@@ -58,7 +58,7 @@ pub fn explore(file: Vec<u8>) {
 
 /// ELF for every second length, else the kdump formats in turn.
 fn format_for(len: usize) -> &'static Format {
-    let wanted = if len % 2 == 0 { Container::Elf } else { Container::Kdump };
+    let wanted = if len.is_multiple_of(2) { Container::Elf } else { Container::Kdump };
     let formats: Vec<_> = format::ALL.iter().filter(|format| format.container == wanted).collect();
     formats[len / 2 % formats.len()]
 }
