@@ -18,9 +18,9 @@ use guestdump_core::run::{RunOptions, Unobserved, run};
 use guestdump_core::sink::{Seekable, Sink};
 use guestdump_core::vmcoreinfo::{Origin, Vmcoreinfo};
 
-use crate::bodies::kdump;
 use crate::bodies::machine::{TAGS, Tag};
 use crate::bodies::writing::options;
+use crate::bodies::{elf, kdump};
 
 /// Target, name and bytes of a seed.
 pub type Seed = (&'static str, String, Vec<u8>);
@@ -43,6 +43,8 @@ pub fn all(testdata: &Path) -> io::Result<Vec<Seed>> {
     }
     own_dumps(&mut seeds);
     elf_fields(&mut seeds);
+    two_vmcoreinfos(&mut seeds);
+    overlapping_notes(&mut seeds);
     kdump_fields(&mut seeds);
     records(&mut seeds);
     pages(&mut seeds);
@@ -362,6 +364,38 @@ fn elf_fields(seeds: &mut Vec<Seed>) {
     input.u8(0).u8(0).u8(0).u8(0).u8(1).u8(0b111_0000).u16(0).u16(0).scaled(0).u64(u64::MAX);
     seeds.push(("elf_fields", "everything".to_owned(), input.0.clone()));
     seeds.push(("elf_fields", "everything-odd".to_owned(), input.u8(0).0.clone()));
+}
+
+/// Two notes of one name that should be there once.
+fn two_vmcoreinfos(seeds: &mut Vec<Seed>) {
+    for spare in 0..2 {
+        let mut input = Input::default();
+        input.u8(0).u8(0).u8(0).u8(0).u8(2);
+        input.u8(0b010).u16(0).u16(0).u16(56).u8(0).u16(0).u16(0x10).u16(56);
+        for text in [b"A=1\n", b"B=2\n"] {
+            for word in [11_u32, 4, 0] {
+                input.bytes(&word.to_le_bytes());
+            }
+            input.bytes(b"VMCOREINFO\0\0").bytes(text);
+        }
+        input.bytes(&vec![0; spare]);
+        seeds.push(("elf_fields", format!("two-vmcoreinfos-{spare}"), input.0));
+    }
+}
+
+/// Many program headers that all say: these are the notes, forty thousand empty ones.
+fn overlapping_notes(seeds: &mut Vec<Seed>) {
+    let (count, len) = (150_u64, 500_000);
+    let mut file = elf::build(&[0; 5]);
+    file[56..58].copy_from_slice(&(count as u16).to_le_bytes());
+    for _ in 0..count {
+        file.extend_from_slice(&[4, 0, 0, 0, 0, 0, 0, 0]);
+        for word in [64 + 56 * count, 0, 0, len, len, 0] {
+            file.extend_from_slice(&word.to_le_bytes());
+        }
+    }
+    file.resize(file.len() + len as usize, 0);
+    seeds.push(("elf_read", "overlapping-notes".to_owned(), shrink(&file)));
 }
 
 /// kdump files of every layout and byte order with a page of every codec.

@@ -104,12 +104,18 @@ impl Backing for FilePart {
     }
 }
 
-/// Splits a note area. A note that sticks out ends it.
+/// More notes than this are not kept: 4096 vCPUs with ten notes each have fewer.
+const MAX_NOTES: usize = 1 << 17;
+
+/// Splits a note area. A note that sticks out, or one too many, ends it.
 #[must_use]
 pub fn split_notes(bytes: &[u8], endian: Endian) -> (Vec<Note>, bool) {
     let mut notes = Vec::new();
     let mut rest = bytes;
     while rest.len() >= 12 {
+        if notes.len() >= MAX_NOTES {
+            return (notes, false);
+        }
         let word = |i: usize| rest.get(4 * i..4 * i + 4).map_or(0, |bytes| endian.get(bytes));
         let (name_len, desc_len) = (word(0) as usize, word(1) as usize);
         let Ok(n_type) = u32::try_from(word(2)) else { return (notes, false) };
@@ -126,9 +132,9 @@ pub fn split_notes(bytes: &[u8], endian: Endian) -> (Vec<Note>, bool) {
     (notes, true)
 }
 
-/// Takes VMCOREINFO out of notes.
+/// Takes VMCOREINFO out of notes: the last one, where there are several, for that is where a writer puts its own.
 pub(super) fn take_vmcoreinfo(notes: &mut Vec<Note>) -> Option<Vmcoreinfo> {
-    let at = notes.iter().position(|note| note.name == vmcoreinfo::NOTE_NAME && note.n_type == 0)?;
+    let at = notes.iter().rposition(|note| note.name == vmcoreinfo::NOTE_NAME && note.n_type == 0)?;
     Some(Vmcoreinfo::new(notes.remove(at).desc, Origin::HandedOver))
 }
 

@@ -16,6 +16,9 @@ use crate::format::{Container, DumpFile, ReadError, read_part};
 /// More segments than this are not read: a paging dump of a 4 TiB guest in 2 MiB pages has as many.
 const MAX_SEGMENTS: usize = 1 << 22;
 
+/// More notes than this are not read: those of 4096 vCPUs with all their vector registers fit.
+const MAX_NOTE_BYTES: u64 = 64 << 20;
+
 /// A program header of either class.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Segment {
@@ -141,7 +144,15 @@ pub fn open(file: Arc<dyn DumpFile>) -> Result<Dump, ReadError> {
     }
     let mut warnings = Vec::new();
     let mut notes = Vec::new();
+    let mut note_bytes = 0_u64;
     for part in headers.segments.iter().filter(|segment| segment.kind == raw::PT_NOTE.0) {
+        // Many segments may name the same bytes: what counts is what would be held.
+        note_bytes = note_bytes.saturating_add(part.file_len);
+        let most = MAX_NOTE_BYTES.min(file.len());
+        if note_bytes > most {
+            let limit = usize::try_from(most).unwrap_or(usize::MAX);
+            return Err(ReadError::TooMany { what: "bytes of notes", limit });
+        }
         let bytes = read_part(file.as_ref(), "notes", part.offset, part.file_len)?;
         let (list, whole) = split_notes(&bytes, headers.endian);
         notes.extend(list);
