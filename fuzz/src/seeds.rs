@@ -45,6 +45,7 @@ pub fn all(testdata: &Path) -> io::Result<Vec<Seed>> {
     elf_fields(&mut seeds);
     two_vmcoreinfos(&mut seeds);
     overlapping_notes(&mut seeds);
+    end_of_memory(&mut seeds);
     kdump_fields(&mut seeds);
     records(&mut seeds);
     pages(&mut seeds);
@@ -379,7 +380,7 @@ fn two_vmcoreinfos(seeds: &mut Vec<Seed>) {
             input.bytes(b"VMCOREINFO\0\0").bytes(text);
         }
         input.bytes(&vec![0; spare]);
-        seeds.push(("elf_fields", format!("two-vmcoreinfos-{spare}"), input.0));
+        seeds.push(("elf_fields", format!("crash-two-vmcoreinfos-{spare}"), input.0));
     }
 }
 
@@ -396,6 +397,27 @@ fn overlapping_notes(seeds: &mut Vec<Seed>) {
     }
     file.resize(file.len() + len as usize, 0);
     seeds.push(("elf_read", "overlapping-notes".to_owned(), shrink(&file)));
+}
+
+/// Blocks up to the end of all addresses, and so many notes that offsets in a file would pass it.
+fn end_of_memory(seeds: &mut Vec<Seed>) {
+    for spare in 0..2 {
+        let mut file = elf::build(&[0; 5]);
+        file[56..58].copy_from_slice(&3_u16.to_le_bytes());
+        let notes = 0x5000 + spare;
+        for (kind, offset, phys, file_len, mem_len) in [
+            (4, 64 + 3 * 56, 0, notes, notes),
+            (1, 0, 0, 0, 0_u64.wrapping_sub(0x3000)),
+            (1, 0, 0_u64.wrapping_sub(0x2000), 0, 0x1fff),
+        ] {
+            file.extend_from_slice(&[kind, 0, 0, 0, 0, 0, 0, 0]);
+            for word in [offset, phys, phys, file_len, mem_len, 0] {
+                file.extend_from_slice(&word.to_le_bytes());
+            }
+        }
+        file.resize(file.len() + notes as usize, 0);
+        seeds.push(("elf_read", format!("crash-end-of-memory-{spare}"), shrink(&file)));
+    }
 }
 
 /// kdump files of every layout and byte order with a page of every codec.
@@ -441,11 +463,17 @@ fn flat(records: &[(u64, &[u8])]) -> Vec<u8> {
     out.split_off(HEADER_LEN)
 }
 
-/// Records that overlap, and one far away.
+/// Records that overlap; one far away; one so far away that there is room for the bitmaps of 2^38 frames before it.
 fn records(seeds: &mut Vec<Seed>) {
     let overlapping = flat(&[(0, b"\x7fELF\x02\x01\x01"), (4, &[1; 60]), (2, &[2; 8]), (0, &[3; 100]), (50, &[4; 2])]);
     seeds.push(("flattened_read", "overlapping".to_owned(), shrink(&overlapping)));
     seeds.push(("flattened_read", "far".to_owned(), shrink(&flat(&[(0, b"KDUMP   "), (1 << 40, b"end")]))));
+    let mut input = Input::default();
+    input.bytes(&[0; 4]).u16(0).u8(1).u8(0).u8(0).u8(0).u8(2);
+    // The numbers of bitmap_blocks and max_mapnr_64 among the integers of both headers.
+    input.u8(6).u8(0).scaled(1 << 24).u8(26).u8(0).scaled(1 << 38);
+    let headers = &kdump::build(&input.0)[..2 * 4096];
+    seeds.push(("flattened_read", "timeout-far".to_owned(), shrink(&flat(&[(0, headers), (1 << 40, b"end")]))));
 }
 
 fn pages(seeds: &mut Vec<Seed>) {
@@ -483,10 +511,12 @@ fn plans(seeds: &mut Vec<Seed>) {
         ("unaligned", &[(2, 0x123, 0x2345), (3, 0x2468, 0x10), (0, 0x8001, 0x7fff)]),
         ("broken", &[(129, 0x1000, 0x4000), (1, 0x8000, 0x3000)]),
         ("huge", &[(0, 0, 1 << 40), (0, 1 << 52, 0xffff << 36)]),
+        // As many frames as a page may have bytes: a number that one layout of the header has where others have the page size.
+        ("crash-4096-frames", &[(2, 0xff_f000, 0x1000)]),
         ("top", &[(0, 0xffff << 48, 0xfffe << 32), (2, 0x1000, 0x1000)]),
     ];
     for (number, (name, blocks)) in layouts.into_iter().enumerate() {
-        for (format, about) in format::ALL.iter().enumerate().filter(|format| format.0 % 5 == number || format.0 < 2) {
+        for (format, about) in format::ALL.iter().enumerate().filter(|format| format.0 % 6 == number || format.0 < 2) {
             let mut input = Input::default();
             let choices = if about.flattened { 0b1_1011 } else { 0b0_1010 };
             input.u8(format as u8).u8(choices).u8(12).scaled(0).scaled(0x9000);
