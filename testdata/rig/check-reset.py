@@ -23,8 +23,6 @@ MACHINES = {
     "powernv9": ("qemu-system-ppc64 -M powernv9 -m 1G", [], "big"),
     "aarch64 with SVE": ("qemu-system-aarch64 -M virt -cpu max -m 64 -smp 2", [], "little"),
     "aarch64 big-endian": ("qemu-system-aarch64 -M virt -cpu cortex-a57,cfgend=on -m 64 -smp 2", [], "big"),
-    "aarch64 beyond 4 GiB": ("qemu-system-aarch64 -M virt -cpu cortex-a57 -m 3200M -object memory-backend-memfd,id=ram,size=3200M "
-                           "-machine memory-backend=ram", [], "little"),
     "s390x": ("qemu-system-s390x -M s390-ccw-virtio -m 64 -smp 3", [], "big"),
     "riscv64": ("qemu-system-riscv64 -M virt -m 64 -smp 2", [], "little"),
     "x86_64 in 16-bit mode": ("qemu-system-x86_64 -M q35 -m 64 -smp 2", [], "little"),
