@@ -15,19 +15,28 @@ pub struct RegDef {
     pub aliases: &'static [&'static str],
     /// Width in bytes; the largest one where it varies (an SVE Z register: 256).
     pub width: u16,
+    /// The part of QEMU's saved device state that holds it, for one that QEMU tells in no other way.
+    pub saved_as: Option<&'static str>,
 }
 
 impl RegDef {
     /// A register without aliases.
     #[must_use]
     pub const fn new(name: &'static str, width: u16) -> Self {
-        Self { name, aliases: &[], width }
+        Self::aliased(name, &[], width)
     }
 
     /// A register with aliases.
     #[must_use]
     pub const fn aliased(name: &'static str, aliases: &'static [&'static str], width: u16) -> Self {
-        Self { name, aliases, width }
+        Self { name, aliases, width, saved_as: None }
+    }
+
+    /// The same register, to be found in a part of QEMU's saved device state: a subsection whose first field it is, as
+    /// eight big-endian bytes. The vCPUs of a machine share it.
+    #[must_use]
+    pub const fn saved_as(self, part: &'static str) -> Self {
+        Self { saved_as: Some(part), ..self }
     }
 }
 

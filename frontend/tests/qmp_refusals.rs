@@ -63,6 +63,12 @@ struct State {
     acts: HashMap<&'static str, Act>,
     hva: u64,
     ram: &'static [u8],
+    /// Whether its notes say how it translates addresses.
+    has_system_registers: bool,
+    /// What `query-chardev` says of devices but the gdbstub's.
+    devices: Vec<Value>,
+    /// The gdbstub's device, while there is one.
+    stub: Option<Value>,
 }
 
 impl Fake {
@@ -75,6 +81,9 @@ impl Fake {
             acts: acts.iter().cloned().collect(),
             hva: ram.as_ptr() as u64,
             ram,
+            has_system_registers: true,
+            devices: vec![json!({ "label": "compat_monitor0", "filename": "unix:q" })],
+            stub: None,
         };
         let fake = Self { dir: tempfile::tempdir().unwrap(), state: Arc::new(Mutex::new(state)) };
         let listener = UnixListener::bind(fake.socket()).unwrap();
@@ -108,7 +117,7 @@ impl Fake {
     fn told(&self) -> Vec<String> {
         let log = &self.state.lock().unwrap().log;
         log.iter()
-            .filter(|command| ["stop", "cont", "dump-guest-memory"].contains(&command.as_str()))
+            .filter(|command| ["stop", "cont", "dump-guest-memory", "gdb on", "gdb off"].contains(&command.as_str()))
             .cloned()
             .collect()
     }
@@ -137,7 +146,8 @@ fn serve(stream: &UnixStream, state: &Mutex<State>) -> std::io::Result<()> {
         let mut state = state.lock().unwrap();
         state.log.push(command.clone());
         // A script for a command is used once: a second connection finds a usual monitor.
-        let act = state.acts.remove(command.as_str());
+        let human = message["arguments"]["command-line"].as_str().and_then(|line| line.split(' ').next());
+        let act = state.acts.remove(human.unwrap_or(&command));
         let id = &message["id"];
         match act {
             Some(Act::Say(text)) => writeln!(out, "{}\r", text.replace("$ID", &id.to_string()))?,
@@ -184,8 +194,15 @@ fn usual(state: &mut State, command: &str, arguments: &Value, fd: Option<OwnedFd
         "human-monitor-command" => json!(human(state, arguments["command-line"].as_str().unwrap())),
         "dump-guest-memory" => {
             // The reader goes when it has seen enough.
-            let _ = File::from(fd.unwrap()).write_all(&elf(state.ram));
+            let _ = File::from(fd.unwrap()).write_all(&elf(state.ram, state.has_system_registers));
             return json!({ "error": { "class": "GenericError", "desc": "dump: failed to save memory: Broken pipe" } });
+        }
+        "query-chardev" => json!(state.devices.iter().chain(&state.stub).collect::<Vec<_>>()),
+        "chardev-add" => {
+            let socket = UnixStream::from(fd.unwrap());
+            std::thread::spawn(move || gdbstub(socket));
+            state.stub = Some(json!({ "label": arguments["id"], "filename": "unix:" }));
+            json!({})
         }
         "stop" | "cont" => {
             let running = command == "cont";
@@ -197,16 +214,60 @@ fn usual(state: &mut State, command: &str, arguments: &Value, fd: Option<OwnedFd
     json!({ "return": value })
 }
 
-fn human(state: &State, line: &str) -> String {
+/// A gdbstub of one vCPU, with what the notes leave out; it would stop a guest that runs.
+fn gdbstub(mut socket: UnixStream) {
+    let xml = "l<reg name='rip' bitsize='64'/><reg name='cr0' bitsize='64'/><reg name='eflags' bitsize='64'/>";
+    let mut buffer = [0; 4096];
+    while let Ok(received @ 1..) = socket.read(&mut buffer) {
+        let text = String::from_utf8_lossy(&buffer[..received]).into_owned();
+        let Some(asked) = text.trim_start_matches('+').strip_prefix('$') else { continue };
+        let reply = match asked.split_once('#').unwrap().0 {
+            "qfThreadInfo" => "mp01.01",
+            "qsThreadInfo" => "l",
+            "Hgp01.01" => "OK",
+            "g" => "000010000000000000000000000000000002000000000000",
+            "p1" => "1000000000000000",
+            asked if asked.starts_with("qX") => xml,
+            _ => "qXfer:features:read+",
+        };
+        let sum = reply.bytes().fold(0_u8, u8::wrapping_add);
+        write!(socket, "+${reply}#{sum:02x}").unwrap();
+    }
+}
+
+fn human(state: &mut State, line: &str) -> String {
+    if let Some(device) = line.strip_prefix("gdbserver ") {
+        let on = device != "none";
+        state.log.push(if on { "gdb on" } else { "gdb off" }.to_owned());
+        if on {
+            return format!("Waiting for gdb connection on device '{device}'\r\n");
+        }
+        state.stub = None;
+        return "Disabled gdbserver\r\n".to_owned();
+    }
     let Some(addr) = line.strip_prefix("gpa2hva 0x") else { return "\nCPU#0\nEFER=0000000000000d01\n".to_owned() };
     let addr = u64::from_str_radix(addr, 16).unwrap();
     format!("Host virtual address for {addr:#x} (pc.ram) is {:#x}\r\n", state.hva + addr)
 }
 
-/// ELF64, little: PT_NOTE with one NT_PRSTATUS, PT_LOAD with all of RAM.
-fn elf(ram: &[u8]) -> Vec<u8> {
-    let note =
-        [&5_u32.to_le_bytes()[..], &336_u32.to_le_bytes(), &1_u32.to_le_bytes(), b"CORE\0\0\0\0", &[0; 336]].concat();
+/// A note of a name of four characters.
+fn note(name: &str, n_type: u32, desc: &[u8]) -> Vec<u8> {
+    let len = u32::try_from(desc.len()).unwrap();
+    let head = [5, len, n_type].map(u32::to_le_bytes).concat();
+    [head.as_slice(), name.as_bytes(), &[0; 4], desc].concat()
+}
+
+/// ELF64, little: PT_NOTE with NT_PRSTATUS (rip 0x100000, eflags 0x200) and, of a vCPU with `system` registers, QEMU's note
+/// of one that does not translate addresses; PT_LOAD with all of RAM.
+fn elf(ram: &[u8], system: bool) -> Vec<u8> {
+    let mut prstatus = [0; 336];
+    prstatus[240..248].copy_from_slice(&0x0010_0000_u64.to_le_bytes());
+    prstatus[256..264].copy_from_slice(&0x200_u64.to_le_bytes());
+    let mut note_bytes = note("CORE", 1, &prstatus);
+    if system {
+        note_bytes.extend(note("QEMU", 0, &[0; 440]));
+    }
+    let note = note_bytes;
     let notes_at = 64 + 2 * 56;
     let mut file = b"\x7fELF\x02\x01\x01".to_vec();
     file.resize(16, 0);
@@ -399,15 +460,11 @@ fn failures_after_the_stop_let_the_guest_run() {
             "QEMU refuses getfd: No file descriptor supplied via SCM_RIGHTS (GenericError)",
         ),
         (
-            "human-monitor-command",
+            "gpa2hva",
             returns(&json!("No memory is mapped at address 0x0\n")),
             "memory at 0x0 is no longer where QEMU's dump had it: No memory is mapped at address 0x0",
         ),
-        (
-            "human-monitor-command",
-            returns(&other),
-            "memory at 0xffff is no longer where QEMU's dump had it: pc.ram at $LAST",
-        ),
+        ("gpa2hva", returns(&other), "memory at 0xffff is no longer where QEMU's dump had it: pc.ram at $LAST"),
     ] {
         let fake = Fake::start("running", &[(command, act)]);
         let last = format!("{:#x}", fake.state.lock().unwrap().hva + RAM_BYTES as u64 - 1);
@@ -545,4 +602,73 @@ fn the_guard_speaks_for_the_dead_and_only_for_them() {
         assert!(guard.wait().unwrap().success());
         assert!(begin.elapsed() < Duration::from_secs(5));
     }
+}
+
+/// A guest whose notes leave out what address translation needs; only its gdbstub says it.
+fn lacking(status: &str, acts: &[(&'static str, Act)]) -> Fake {
+    let fake = Fake::start(status, acts);
+    fake.state.lock().unwrap().has_system_registers = false;
+    fake
+}
+
+fn cr0(opened: &Opened) -> Option<u64> {
+    opened.guest.vcpus[0].registers.get_named("cr0")
+}
+
+#[test]
+fn the_gdbstub_says_what_notes_leave_out() {
+    let fake = lacking("running", &[]);
+    let opened = fake.dump().unwrap();
+    assert_eq!((cr0(&opened), fake.status()), (Some(0x10), "paused".to_owned()));
+    drop(opened);
+    assert_eq!(fake.told(), ["stop", "dump-guest-memory", "gdb on", "gdb off", "cont"]);
+    let fake = lacking("paused", &[]);
+    assert_eq!(cr0(&fake.dump().unwrap()), Some(0x10));
+    assert_eq!(fake.told(), ["dump-guest-memory", "gdb on", "gdb off"]);
+}
+
+#[test]
+fn a_look_stops_a_guest_before_the_gdbstub_does() {
+    let fake = lacking("running", &[]);
+    let opened = fake.source().open(Purpose::Look).unwrap();
+    assert_eq!((cr0(&opened), fake.status()), (Some(0x10), "running".to_owned()));
+    assert_eq!(fake.told(), ["dump-guest-memory", "stop", "dump-guest-memory", "gdb on", "gdb off", "cont"]);
+    assert!(opened.session.finish().unwrap().unwrap() > Duration::ZERO);
+    assert_eq!(fake.told().len(), 6);
+}
+
+#[test]
+fn a_gdbstub_that_is_in_use_or_refused_is_left_alone() {
+    let unknown = "registers that QEMU's notes leave out are not known: ";
+    let file = "disconnected:tcp:0.0.0.0:1234,server=on";
+    let fake = lacking("running", &[]);
+    fake.state.lock().unwrap().devices.push(json!({ "label": "gdb", "filename": file }));
+    let refused = lacking("running", &[("chardev-add", fails("Parameter 'addr' is wrong"))]);
+    for (fake, why) in [
+        (fake, format!("QEMU's gdbstub is in use ({file})")),
+        (refused, "QEMU refuses chardev-add: Parameter 'addr' is wrong (GenericError)".to_owned()),
+    ] {
+        let opened = fake.dump().unwrap();
+        let remark = format!("{unknown}{why}");
+        assert!(opened.guest.remarks.contains(&remark), "{:?}", opened.guest.remarks);
+        assert_eq!(cr0(&opened), None);
+        drop(opened);
+        assert_eq!(fake.told(), ["stop", "dump-guest-memory", "cont"]);
+    }
+}
+
+#[test]
+fn what_a_dead_guestdump_left_is_ended_first() {
+    let fake = lacking("running", &[]);
+    let left = json!({ "label": "guestdump-gdb", "filename": "disconnected:fd:guestdump-gdb-fd" });
+    fake.state.lock().unwrap().stub = Some(left);
+    assert_eq!(cr0(&fake.dump().unwrap()), Some(0x10));
+    assert_eq!(fake.told()[2..], ["gdb off", "gdb on", "gdb off", "cont"]);
+}
+
+#[test]
+fn a_monitor_that_is_lost_with_a_gdbstub_open_lets_the_guest_run() {
+    let fake = lacking("running", &[("chardev-add", Act::Close)]);
+    assert_eq!(fake.refused(), "the monitor closed the connection during chardev-add");
+    assert_eq!((fake.status(), fake.told().last().unwrap().as_str()), ("running".to_owned(), "cont"));
 }

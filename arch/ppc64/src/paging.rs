@@ -175,12 +175,13 @@ pub fn paging(arch: &'static str, vcpu: &Vcpu) -> Result<Paging, ArchError> {
     if let Some(root) = get(RADIX_ROOT) {
         return Ok(Paging::Radix(root_directories(root, get(RADIX_ROOT_USER))));
     }
+    if get(LPCR).is_some_and(|lpcr| lpcr & LPCR_HR == 0) {
+        return Err(unknown("slb", "a hashed page table (LPCR.HR is 0)"));
+    }
     if let Some(prtbl) = get(PRTBL) {
         return Ok(Paging::Radix(process_table(prtbl, need(PIDR, "pidr")?)));
     }
-    if need(LPCR, "lpcr")? & LPCR_HR == 0 {
-        return Err(unknown("slb", "a hashed page table (LPCR.HR is 0)"));
-    }
+    need(LPCR, "lpcr")?;
     // Without MSR.HV a hypervisor, here or below, keeps the process table's address to itself.
     if msr & MSR_HV == 0 {
         return Err(unknown("prtbl", "address translation under a hypervisor"));

@@ -11,6 +11,9 @@
 //! its hypervisor and nobody else. `prtbl` is the process table as doubleword 1 of a partition table entry has it
 //! (address, and a size in the low five bits); `radix_root` is the address of the kernel's root page directory (Linux:
 //! `swapper_pg_dir`), and `radix_root_user` that of the process that runs, both of 64 KiB.
+//!
+//! QEMU's gdbstub has no `prtbl`, its saved device state has (observed with QEMU 10.0.2 and Linux 6.1 on pseries:
+//! 800000001e00000c, where bit 63 says that the tables are radix trees).
 
 use guestdump_arch::{Reg, RegDef};
 
@@ -53,7 +56,7 @@ pub static REGISTERS: &[RegDef] = ppc64_registers!(
     RegDef::new("lpcr", 8),
     RegDef::new("ptcr", 8),
     RegDef::aliased("pidr", &["pid"], 4),
-    RegDef::new("prtbl", 8),
+    RegDef::new("prtbl", 8).saved_as("spapr_patb_entry"),
     RegDef::new("radix_root", 8),
     RegDef::new("radix_root_user", 8),
 );

@@ -201,6 +201,7 @@ fn what_is_missing_is_named() {
         error(&[ON, ("lpcr", 0x3_f008)]),
         "ppc64: register slb of vCPU 0 is not known, and a hashed page table (LPCR.HR is 0) needs it"
     );
+    assert!(error(&[ON, ("lpcr", 0x3_f008), ("prtbl", 0x1000), ("pidr", 1)]).contains("register slb of vCPU 0"));
     assert!(error(&[ON, ("prtbl", 0x1000)]).contains("register pidr of vCPU 0"));
     assert!(error(&[ON_HV, RADIX]).contains("register ptcr of vCPU 0"));
     assert!(error(&[ON_HV, RADIX, ("ptcr", 0x1000)]).contains("register pidr of vCPU 0"));

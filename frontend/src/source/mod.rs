@@ -2,6 +2,7 @@
 
 pub mod demo;
 pub mod dump;
+pub mod gdb;
 pub mod manifest;
 pub mod process;
 pub mod qmp;

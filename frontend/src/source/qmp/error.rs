@@ -162,6 +162,9 @@ pub enum QmpError {
     /// The pipe for QEMU's dump failed.
     #[error("pipe for QEMU's notes: {0}")]
     Pipe(io::Error),
+    /// The file for QEMU's device state failed.
+    #[error("memory for QEMU's device state: {0}")]
+    State(io::Error),
     /// QEMU's dump ended before its headers did.
     #[error("QEMU's dump ended after {got} bytes, inside of its headers")]
     HeadCutOff {

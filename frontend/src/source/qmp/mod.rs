@@ -6,6 +6,7 @@
 //! | `wire`, `client` | the protocol: lines, messages; one connection |
 //! | `replies`, `head` | what QEMU says: monitor replies, the head of an ELF dump (pure functions) |
 //! | `capture` | the head of a dump, through a pipe |
+//! | `system`, `gdbstub`, `saved` | registers that notes leave out: from the gdbstub, from the saved device state |
 //! | `memory` | blocks: RAM or device, where in QEMU's process, how read |
 //! | `pause`, `guard` | stopping a guest so that it runs again whatever happens |
 //!
@@ -14,11 +15,14 @@
 mod capture;
 mod client;
 mod error;
+mod gdbstub;
 mod guard;
 pub mod head;
 mod memory;
 mod pause;
 pub mod replies;
+mod saved;
+mod system;
 pub mod wire;
 
 use std::path::PathBuf;
@@ -86,12 +90,25 @@ impl QmpSource {
             session.hold(machine.status.is_live(), self.watchdog.clone())?;
             machine.remarks.extend(self.pause_remarks(&session, &machine.status));
         }
-        let captured = capture::capture(&mut session.client)?;
-        if purpose == Purpose::Look && machine.status.running {
+        let stands_still = purpose == Purpose::Dump || !machine.status.is_live();
+        let mut captured = capture::capture(&mut session.client)?;
+        if !stands_still && machine.status.running {
             session.add_pause(captured.took);
         }
-        let stands_still = purpose == Purpose::Dump || !machine.status.is_live();
-        let guest = machine.guest(&mut session.client, captured, stands_still)?;
+        let mut vcpus = machine.vcpus(&mut session.client, &captured.head)?;
+        if system::is_lacking(machine.arch, &vcpus) {
+            // A debugger's connection would stop a guest that runs, and what it says must be of the notes' moment.
+            if !stands_still {
+                session.hold(true, self.watchdog.clone())?;
+                captured = capture::capture(&mut session.client)?;
+                vcpus = machine.vcpus(&mut session.client, &captured.head)?;
+            }
+            machine.complete(&mut session.client, &mut vcpus)?;
+            if !stands_still {
+                session.let_run()?;
+            }
+        }
+        let guest = machine.guest(&mut session.client, captured, vcpus, stands_still)?;
         Ok(Opened { guest, session: Box::new(session) })
     }
 
@@ -129,24 +146,42 @@ impl Machine {
         Ok(Self { arch, target, page_size, status, devices, processes, remarks })
     }
 
-    /// Puts the guest together.
-    fn guest(mut self, client: &mut Client, captured: Capture, stands_still: bool) -> Result<Guest, QmpError> {
-        let Capture { head, sample, took } = captured;
+    /// The vCPUs, as far as the notes and the human monitor know them.
+    fn vcpus(&self, client: &mut Client, head: &Head) -> Result<Vec<Vcpu>, QmpError> {
         if arch::by_elf_machine(head.machine).is_none() {
-            return Err(QmpError::UnknownMachine { target: self.target, machine: head.machine });
+            return Err(QmpError::UnknownMachine { target: self.target.clone(), machine: head.machine });
         }
+        let endian = Some(head.endian);
+        let facts = GuestFacts { vcpus: &[], ram: &[], endian, machine_page_size: self.page_size, kernel: None };
+        let mut vcpus = vcpus_from_notes(self.arch, &self.arch.dump_info(&facts)?, &head.notes);
+        if vcpus.is_empty() {
+            return Err(QmpError::NoVcpus { notes: head.notes.len(), arch: self.arch.identity().name });
+        }
+        add_efer(client, &mut vcpus)?;
+        Ok(vcpus)
+    }
+
+    /// Adds registers that the notes leave out.
+    fn complete(&mut self, client: &mut Client, vcpus: &mut [Vcpu]) -> Result<(), QmpError> {
+        let remarks = system::complete(client, self.arch, vcpus, &self.processes)?;
+        self.remarks.extend(remarks);
+        Ok(())
+    }
+
+    /// Puts the guest together.
+    fn guest(
+        mut self,
+        client: &mut Client,
+        captured: Capture,
+        vcpus: Vec<Vcpu>,
+        stands_still: bool,
+    ) -> Result<Guest, QmpError> {
+        let Capture { head, sample, took } = captured;
         let sample = sample.filter(|_| stands_still);
         let located = memory::locate(client, &head.loads, &self.devices)?;
         let Found { blocks, memory, remarks } = self.memory(&located, sample.as_ref())?;
         let (vmcoreinfo, head) = take_vmcoreinfo(head);
         let endian = Some(head.endian);
-        let facts = GuestFacts { vcpus: &[], ram: &[], endian, machine_page_size: self.page_size, kernel: None };
-        let info = self.arch.dump_info(&facts)?;
-        let mut vcpus = vcpus_from_notes(self.arch, &info, &head.notes);
-        if vcpus.is_empty() {
-            return Err(QmpError::NoVcpus { notes: head.notes.len(), arch: self.arch.identity().name });
-        }
-        add_efer(client, &mut vcpus)?;
         let counts = format!("vCPUs: {}, notes: {}, blocks: {}", vcpus.len(), head.notes.len(), blocks.len());
         let micros = took.as_micros();
         self.remarks.push(format!("{counts}, from the head of QEMU's own dump, in {micros} us"));

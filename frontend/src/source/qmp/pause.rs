@@ -51,8 +51,18 @@ impl QmpSession {
     }
 
     /// Counts a time for which QEMU itself held the guest.
-    pub(super) const fn add_pause(&mut self, pause: Duration) {
-        self.paused = pause;
+    pub(super) fn add_pause(&mut self, pause: Duration) {
+        self.paused += pause;
+    }
+
+    /// Ends what [`QmpSession::hold`] began before the session ends: from now on the guest may run. One that we stopped does.
+    ///
+    /// # Errors
+    /// [`QmpError`] if it cannot be told, or does not run then.
+    pub(super) fn let_run(&mut self) -> Result<(), QmpError> {
+        self.end()?;
+        self.watched = false;
+        Ok(())
     }
 
     /// From now on the guest is expected to stand still. One that is `live` is stopped; `program` guards it.
@@ -115,7 +125,7 @@ impl QmpSession {
             self.release();
         } else if let Some(since) = self.stopped {
             self.resume()?;
-            self.paused = since.elapsed();
+            self.paused += since.elapsed();
             self.check_running()?;
         }
         if events.is_empty() { Ok(self.paused) } else { Err(QmpError::Interfered { events: events.join(", ") }) }
