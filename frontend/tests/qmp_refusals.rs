@@ -147,7 +147,7 @@ fn serve(stream: &UnixStream, state: &Mutex<State>) -> std::io::Result<()> {
         state.log.push(command.clone());
         // A script for a command is used once: a second connection finds a usual monitor.
         let human = message["arguments"]["command-line"].as_str().and_then(|line| line.split(' ').next());
-        let act = state.acts.remove(human.unwrap_or(&command));
+        let act = human.and_then(|word| state.acts.remove(word)).or_else(|| state.acts.remove(command.as_str()));
         let id = &message["id"];
         match act {
             Some(Act::Say(text)) => writeln!(out, "{}\r", text.replace("$ID", &id.to_string()))?,
