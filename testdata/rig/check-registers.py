@@ -75,13 +75,16 @@ def read(test, sock, look=False):
     """What the program says: exit status, lines, registers of each vCPU."""
     environment = {**os.environ, "GUESTDUMP_LIVE": sock, **({"GUESTDUMP_LOOK": "1"} if look else {})}
     done = subprocess.run([test, "--ignored", "--nocapture"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    lines, vcpus = done.stdout.splitlines(), {}
+    lines, vcpus, numbers = done.stdout.splitlines(), {}, 0
     for line in lines:
         if re.match(r"vcpu \d+$", line):
             current = vcpus.setdefault(int(line.split()[1]), {})
+            numbers += 1
         elif re.match(r"\w+ [0-9a-f]+$", line) and vcpus:
             name, digits = line.split()
             current[name] = int(digits, 16)
+    if numbers != len(vcpus):
+        raise RuntimeError("%d vCPUs with %d numbers" % (numbers, len(vcpus)))
     return done.returncode, lines, vcpus
 
 

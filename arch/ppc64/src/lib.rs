@@ -113,6 +113,10 @@ impl Arch for Ppc64 {
         paging::paging(IDENTITY.name, vcpu)
     }
 
+    fn kernel_paging(&self, vcpu: &Vcpu) -> Result<Paging, ArchError> {
+        paging::kernel(IDENTITY.name, vcpu)
+    }
+
     fn linux(&self) -> Option<&'static dyn LinuxLayout> {
         Some(&linux::Linux)
     }

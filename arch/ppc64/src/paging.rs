@@ -188,3 +188,20 @@ pub fn paging(arch: &'static str, vcpu: &Vcpu) -> Result<Paging, ArchError> {
     }
     Ok(Paging::Custom(Box::new(Host { ptcr: need(PTCR, "ptcr")?, pid: need(PIDR, "pidr")? })))
 }
+
+/// How the kernel's addresses, quadrant 3, are translated whatever the vCPU runs: with the process table that needs no PIDR,
+/// which QEMU 7.2 does not tell.
+///
+/// # Errors
+/// As [`paging`], where the process table is not known.
+pub fn kernel(arch: &'static str, vcpu: &Vcpu) -> Result<Paging, ArchError> {
+    let is_radix = vcpu.registers.get(LPCR).is_none_or(|lpcr| lpcr & LPCR_HR != 0);
+    match vcpu.registers.get(PRTBL).filter(|_| is_radix) {
+        Some(prtbl) => {
+            let Radix { form, mut roots } = process_table(prtbl, 0);
+            roots.retain(|root| root.virt.first().0 >> 62 == 3);
+            Ok(Paging::Radix(Radix { form, roots }))
+        }
+        None => paging(arch, vcpu),
+    }
+}

@@ -215,6 +215,18 @@ fn real_mode_is_off() {
 }
 
 #[test]
+fn the_kernel_needs_no_pid() {
+    let kernel = |values: &[(&str, u64)]| ARCH.kernel_paging(&vcpu(values));
+    let Paging::Radix(radix) = kernel(&[("msr", 0), ("prtbl", 0x8000_0000_1e00_000c)]).unwrap() else { panic!() };
+    let [root] = radix.roots.as_slice() else { panic!("{:?}", radix.roots) };
+    assert_eq!((root.virt.first().0, root.table), (0xc000_0000_0000_0000, PhysAddr(0x1e00_0000)));
+    let hashed = kernel(&[ON, ("lpcr", 0x3_f008), ("prtbl", 0x1000)]).unwrap_err().to_string();
+    assert!(hashed.contains("register slb of vCPU 0"), "{hashed}");
+    let unknown = kernel(&[ON, RADIX]).unwrap_err().to_string();
+    assert!(unknown.contains("register prtbl of vCPU 0"), "{unknown}");
+}
+
+#[test]
 fn a_partition_table_that_says_nothing_is_a_hole() {
     let registers = [ON_HV, RADIX, ("ptcr", 0x4004), ("pidr", 3)];
     let paging = ARCH.paging(&vcpu(&registers)).unwrap();

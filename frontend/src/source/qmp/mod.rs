@@ -25,6 +25,7 @@ mod saved;
 mod system;
 pub mod wire;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -157,6 +158,7 @@ impl Machine {
         if vcpus.is_empty() {
             return Err(QmpError::NoVcpus { notes: head.notes.len(), arch: self.arch.identity().name });
         }
+        number_apart(&mut vcpus);
         add_efer(client, &mut vcpus)?;
         Ok(vcpus)
     }
@@ -263,6 +265,14 @@ fn take_vmcoreinfo(mut head: Head) -> (Option<Vmcoreinfo>, Head) {
     (found.map(|text| Vmcoreinfo::new(text, Origin::HandedOver)), head)
 }
 
+/// Gives vCPUs the numbers of their places where notes give two of them the same: QEMU 7.2 has pr_pid 1 for all of ppc64.
+fn number_apart(vcpus: &mut [Vcpu]) {
+    let numbers: BTreeSet<u32> = vcpus.iter().map(|vcpu| vcpu.id).collect();
+    if numbers.len() < vcpus.len() {
+        vcpus.iter_mut().zip(0..).for_each(|(vcpu, place)| vcpu.id = place);
+    }
+}
+
 /// QEMU's notes for x86 leave EFER out; the human monitor shows it.
 fn add_efer(client: &mut Client, vcpus: &mut [Vcpu]) -> Result<(), QmpError> {
     const EFER: &str = "efer";
@@ -281,4 +291,21 @@ fn add_efer(client: &mut Client, vcpus: &mut [Vcpu]) -> Result<(), QmpError> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vcpus_of_the_same_number_are_told_apart() {
+        let numbered = |ids: [u32; 3]| {
+            let registers = arch::Registers::unknown(&[]);
+            let mut vcpus = ids.map(|id| Vcpu { id, registers: registers.clone() });
+            number_apart(&mut vcpus);
+            vcpus.map(|vcpu| vcpu.id)
+        };
+        assert_eq!(numbered([0, 0, 0]), [0, 1, 2]);
+        assert_eq!(numbered([1, 4, 2]), [1, 4, 2]);
+    }
 }

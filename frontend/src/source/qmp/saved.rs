@@ -56,14 +56,20 @@ fn state(client: &mut Client) -> Result<Vec<u8>, QmpError> {
     let to_write = File::options().write(true).open(format!("/proc/self/fd/{}", memory.as_raw_fd()));
     let pending = client.send("add-fd", Value::Null, Some(to_write.map_err(QmpError::State)?.as_fd()))?;
     let reply = client.wait(pending, client.timeouts.reply)?;
-    let set = reply.get("fdset-id").and_then(Value::as_u64).unwrap_or_default();
+    let Some(set) = reply.get("fdset-id").and_then(Value::as_u64) else {
+        let reply = super::wire::excerpt(reply.to_string().as_bytes());
+        return Err(QmpError::Reply { command: "add-fd", what: "fdset-id", reply });
+    };
     let arguments = json!({ "filename": format!("/dev/fdset/{set}"), "live": false });
     let saved = client.call("xen-save-devices-state", arguments);
     let removed = client.call("remove-fd", json!({ "fdset-id": set }));
-    saved.and(removed)?;
     let mut state = Vec::new();
-    // Its place in the file is its own: QEMU's is that of another opening.
-    memory.take(MAX_STATE_BYTES).read_to_end(&mut state).map_err(QmpError::State)?;
+    // Our place in the file is our own: QEMU's is that of another opening.
+    let read = (&memory).take(MAX_STATE_BYTES).read_to_end(&mut state);
+    // QEMU 7.2 keeps a removed descriptor until the guest runs.
+    let emptied = memory.set_len(0);
+    saved.and(removed)?;
+    read.and(emptied).map_err(QmpError::State)?;
     Ok(state)
 }
 
