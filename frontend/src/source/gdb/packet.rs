@@ -182,6 +182,29 @@ mod tests {
         assert_eq!(popped(&sent), Err(PacketError::TooLong));
     }
 
+    proptest::proptest! {
+        #[test]
+        fn what_is_framed_comes_out_behind_anything(noise in "[^$#]{0,40}", payload in "[a-zA-Z0-9:;,._-]{0,200}") {
+            let mut packets = Packets::default();
+            packets.push(noise.as_bytes());
+            packets.push(&frame(&payload));
+            proptest::prop_assert_eq!(packets.pop(), Ok(Some(payload.into_bytes())));
+        }
+
+        #[test]
+        fn any_bytes_end(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..600)) {
+            let mut packets = Packets::default();
+            packets.push(&bytes);
+            // Every packet has three bytes besides its payload.
+            for _ in 0..=bytes.len() / 4 {
+                if packets.pop() == Ok(None) {
+                    break;
+                }
+            }
+            proptest::prop_assert_eq!(packets.pop(), Ok(None));
+        }
+    }
+
     #[test]
     fn replies_mean_what_qemu_says() {
         let threads = parse_threads(b"mp01.01,p01.0a").unwrap();

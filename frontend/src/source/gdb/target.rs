@@ -248,6 +248,17 @@ mod tests {
         assert_eq!(not_text, TargetError::NotText { file: FIRST.to_owned() });
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in "([<>=\"'/!?a\\[ -]|reg|xi:include|name|bitsize|href|64|\\PC){0,60}") {
+            match scan("t", &text) {
+                Ok(items) => proptest::prop_assert!(items.len() <= text.matches('<').count()),
+                Err(TargetError::Malformed { at, .. }) => proptest::prop_assert!(text[at..].starts_with('<')),
+                Err(other) => proptest::prop_assert!(false, "{}", other),
+            }
+        }
+    }
+
     #[test]
     fn bombs_end() {
         let itself = r#"<xi:include href="target.xml"/>"#;
