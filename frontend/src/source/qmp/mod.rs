@@ -265,9 +265,12 @@ fn take_vmcoreinfo(mut head: Head) -> (Option<Vmcoreinfo>, Head) {
     (found.map(|text| Vmcoreinfo::new(text, Origin::HandedOver)), head)
 }
 
-/// Gives vCPUs the numbers of their places where notes give two of them the same: QEMU 7.2 has pr_pid 1 for all of ppc64.
+/// Gives vCPUs the numbers of their places where those of the notes cannot be: QEMU 7.2 has the same pr_pid for all of ppc64,
+/// and that of s390x in its host's byte order.
 fn number_apart(vcpus: &mut [Vcpu]) {
-    let numbers: BTreeSet<u32> = vcpus.iter().map(|vcpu| vcpu.id).collect();
+    /// More than any machine of QEMU has vCPUs, and less than a small number with its bytes turned around.
+    const MOST: u32 = 1 << 15;
+    let numbers: BTreeSet<u32> = vcpus.iter().map(|vcpu| vcpu.id).filter(|id| *id < MOST).collect();
     if numbers.len() < vcpus.len() {
         vcpus.iter_mut().zip(0..).for_each(|(vcpu, place)| vcpu.id = place);
     }
@@ -298,7 +301,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn vcpus_of_the_same_number_are_told_apart() {
+    fn vcpus_have_numbers_that_can_be() {
         let numbered = |ids: [u32; 3]| {
             let registers = arch::Registers::unknown(&[]);
             let mut vcpus = ids.map(|id| Vcpu { id, registers: registers.clone() });
@@ -307,5 +310,6 @@ mod tests {
         };
         assert_eq!(numbered([0, 0, 0]), [0, 1, 2]);
         assert_eq!(numbered([1, 4, 2]), [1, 4, 2]);
+        assert_eq!(numbered([0x00ff_ffff, 0x01ff_ffff, 0x02ff_ffff]), [0, 1, 2]);
     }
 }
