@@ -1,17 +1,17 @@
-//! The inputs of `fuzz/corpus` through the bodies of the fuzz targets, without a fuzzer: what it found once is found again
-//! by the ordinary tests.
+//! The inputs of `fuzz/corpus` through the bodies of the fuzz targets, without a fuzzer: what it found once is found
+//! again by the ordinary tests.
 //!
 //! `cargo test -p guestdump --test fuzz_replay -- --ignored` makes the seeds anew; inputs that the fuzzer found, whose
 //! names start with `crash-`, `oom-` or `timeout-`, stay.
 
 #[path = "../../fuzz/src/bodies/mod.rs"]
 mod bodies;
-#[path = "../../fuzz/src/seeds.rs"]
+#[path = "../../fuzz/src/seeds/mod.rs"]
 mod seeds;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 use std::{fs, thread};
 
@@ -38,14 +38,14 @@ fn name(path: &Path) -> String {
 /// Why a body does not end well with an input.
 fn failure(body: fn(&[u8]), input: Vec<u8>) -> Option<&'static str> {
     let (send, done) = channel();
-    let worker = thread::spawn(move || {
+    thread::spawn(move || {
         body(&input);
         let _ = send.send(());
     });
     match done.recv_timeout(LONGEST) {
         Ok(()) => None,
-        Err(_) if worker.is_finished() || worker.join().is_err() => Some("panics"),
-        Err(_) => Some("does not end"),
+        Err(RecvTimeoutError::Disconnected) => Some("panics"),
+        Err(RecvTimeoutError::Timeout) => Some("does not end"),
     }
 }
 

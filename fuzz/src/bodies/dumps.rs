@@ -12,7 +12,8 @@ use super::feed::expand;
 use super::memory_use::bounded;
 use super::writing::{options, rewrite};
 
-/// A reader holds a note of 20 bytes as a vCPU with all its registers, which is about this factor, and its lists double.
+/// A reader holds a note of 20 bytes as a vCPU with all its registers, which is about this factor, and its lists
+/// double.
 const TIMES: usize = 160;
 /// Pieces of bitmaps and descriptors, decoders.
 const FIXED: usize = 2 << 20;

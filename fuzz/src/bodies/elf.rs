@@ -43,8 +43,8 @@ impl File {
     }
 }
 
-/// The file that an input stands for: class, byte order, machine; program headers; what is left lies behind them. Written
-/// down from the System V ABI, "Object Files".
+/// The file that an input stands for: class, byte order, machine; program headers; what is left lies behind them.
+/// Written down from the System V ABI, "Object Files".
 pub fn build(data: &[u8]) -> Vec<u8> {
     let feed = &mut Feed(data);
     let word = feed.pick(&[8, 4]);

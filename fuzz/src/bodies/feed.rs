@@ -1,5 +1,5 @@
-//! Inputs taken apart: numbers from the front, and files in which runs of zeros are short. What is missing at the end of an
-//! input reads as zero, so that every input means something.
+//! Inputs taken apart: numbers from the front, and files in which runs of zeros are short. What is missing at the end
+//! of an input reads as zero, so that every input means something.
 
 /// What is left of an input.
 #[derive(Debug)]

@@ -88,8 +88,8 @@ impl Backing for Ram {
     }
 }
 
-/// The machine that an input stands for: architecture, byte order, size of its RAM, registers, then pieces of memory until
-/// the input ends.
+/// The machine that an input stands for: architecture, byte order, size of its RAM, registers, then pieces of memory
+/// until the input ends.
 pub fn machine(feed: &mut Feed<'_>) -> Guest {
     let arch = feed.pick(arch::ALL);
     let endian = feed.pick(arch.identity().endians);
@@ -127,7 +127,8 @@ fn registers(feed: &mut Feed<'_>, arch: &'static dyn Arch) -> Registers {
     registers
 }
 
-/// How [`piece`] reads what follows: an entry of a table as it is, an entry that points to a page of the RAM, or a text.
+/// How [`piece`] reads what follows: an entry of a table as it is, an entry that points to a page of the RAM, or a
+/// text.
 #[derive(Clone, Copy, Debug)]
 pub enum Tag {
     /// An entry, its width in bytes and byte order.

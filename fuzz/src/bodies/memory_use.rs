@@ -3,8 +3,8 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// Allocations from this size on fail, which ends the program: inputs are small, and a machine with other users on it must
-/// not be filled by one that claims to be large.
+/// Allocations from this size on fail, which ends the program: inputs are small, and a machine with other users on it
+/// must not be filled by one that claims to be large.
 const REFUSED: usize = 256 << 20;
 
 static NOW: AtomicUsize = AtomicUsize::new(0);
@@ -57,8 +57,8 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// Runs `work`, which reads an input of `input_bytes`, and panics if it ever held more than `times` that and `fixed_bytes`.
-/// Only one at a time may run in a program.
+/// Runs `work`, which reads an input of `input_bytes`, and panics if it ever held more than `times` that and
+/// `fixed_bytes`. Only one at a time may run in a program.
 pub fn bounded<T>(input_bytes: usize, times: usize, fixed_bytes: usize, work: impl FnOnce() -> T) -> T {
     let before = NOW.load(Relaxed);
     MOST.store(before, Relaxed);

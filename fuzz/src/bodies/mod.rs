@@ -1,8 +1,8 @@
 //! What the fuzzer runs: one function for each target, and the table of them. Included by path in
 //! `frontend/tests/fuzz_replay.rs`, so that nothing here names a crate that the program's tests do not have.
 //!
-//! A body panics where something that must hold does not. Bodies go over the tables of architectures, formats and codecs and
-//! name none of their rows: what is added there is fuzzed.
+//! A body panics where something that must hold does not. Bodies go over the tables of architectures, formats and
+//! codecs and name none of their rows: what is added there is fuzzed.
 
 pub mod dumps;
 pub mod elf;

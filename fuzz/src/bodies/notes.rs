@@ -14,7 +14,8 @@ use guestdump_core::vmcoreinfo::{Origin, Vmcoreinfo};
 use super::feed::Feed;
 use super::memory_use::bounded;
 
-/// What decoding understands, encoding says again; and note areas survive their framing. The first two bytes say whose notes.
+/// What decoding understands, encoding says again; and note areas survive their framing. The first two bytes say whose
+/// notes.
 pub fn notes(data: &[u8]) {
     let feed = &mut Feed(data);
     let arch = feed.pick(arch::ALL);
