@@ -2,7 +2,7 @@
 //!
 //! Source: Intel SDM volume 3A, chapter 5 ("Paging"), tables 5-4 to 5-11.
 
-use guestdump_arch::paging::form::{Entry, Form, Level, Radix, Root};
+use guestdump_arch::paging::form::{Entry, Field, Form, Level, Radix, Rights, Root};
 use guestdump_arch::{ArchError, Endian, Paging, PhysAddr, Reg, Vcpu, VirtAddr, VirtRange};
 
 use crate::registers::{CR0, CR3, CR4};
@@ -17,6 +17,12 @@ pub const CR4_PAE: u64 = 1 << 5;
 pub const PRESENT: u64 = 1;
 /// PS: the entry maps a page of the level's own size.
 pub const PAGE_SIZE: u64 = 1 << 7;
+/// R/W.
+const WRITABLE: u64 = 1 << 1;
+/// U/S.
+const USER: u64 = 1 << 2;
+/// XD, which AMD calls NX.
+const NO_EXECUTE: u64 = 1 << 63;
 /// Bits 51:12, the widest physical address that the architecture allows (SDM 5.1.4, MAXPHYADDR at most 52). Bits above
 /// it are for software and protection keys.
 pub const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
@@ -64,6 +70,64 @@ pub fn wide(form: &Form, _level: usize, shift: u8, raw: u64) -> Entry {
     }
 }
 
+/// What an entry allows (SDM 5.6.1), where CR0.WP is set; bit 63 counts whatever EFER.NXE is.
+#[must_use]
+pub fn rights(_form: &Form, _level: usize, _shift: u8, raw: u64) -> Rights {
+    Rights::ALL
+        .without_if(raw & WRITABLE == 0, Rights::WRITE)
+        .without_if(raw & USER == 0, Rights::USER)
+        .without_if(raw & NO_EXECUTE != 0, Rights::EXECUTE)
+}
+
+/// The same; entries of the PDPT have no such bits (SDM table 5-8).
+fn pae_rights(form: &Form, level: usize, shift: u8, raw: u64) -> Rights {
+    if shift == 30 { Rights::ALL } else { rights(form, level, shift, raw) }
+}
+
+const XD: Field = Field::bit("XD", 63);
+const KEY: Field = Field::bits("protection key", 59, 62);
+const LARGE_PAT: Field = Field::bit("PAT", 12);
+const G: Field = Field::bit("G", 8);
+const PS: Field = Field::bit("PS", 7);
+const PAT: Field = Field::bit("PAT", 7);
+const D: Field = Field::bit("D", 6);
+const A: Field = Field::bit("A", 5);
+const PCD: Field = Field::bit("PCD", 4);
+const PWT: Field = Field::bit("PWT", 3);
+const US: Field = Field::bit("U/S", 2);
+const RW: Field = Field::bit("R/W", 1);
+const P: Field = Field::bit("P", 0);
+
+/// SDM tables 5-5 and 5-6.
+fn legacy_fields(form: &Form, _level: usize, shift: u8, raw: u64) -> &'static [Field] {
+    match (raw & PRESENT, raw & PAGE_SIZE, shift) {
+        (0, ..) => &[P],
+        (_, _, 12) => &[G, PAT, D, A, PCD, PWT, US, RW, P],
+        (_, 0, _) => &[PS, A, PCD, PWT, US, RW, P],
+        _ if form.features & PSE != 0 => &[LARGE_PAT, G, PS, D, A, PCD, PWT, US, RW, P],
+        _ => &[A, PCD, PWT, US, RW, P],
+    }
+}
+
+fn pae_fields(form: &Form, level: usize, shift: u8, raw: u64) -> &'static [Field] {
+    match (raw & PRESENT, shift) {
+        (0, _) => &[P],
+        (_, 30) => &[PCD, PWT, P],
+        _ => wide_fields(form, level, shift, raw),
+    }
+}
+
+/// SDM tables 5-9 to 5-11 and 5-15 to 5-20.
+#[must_use]
+pub fn wide_fields(_form: &Form, _level: usize, shift: u8, raw: u64) -> &'static [Field] {
+    match (raw & PRESENT, raw & PAGE_SIZE, shift) {
+        (0, ..) => &[P],
+        (_, _, 12) => &[XD, KEY, G, PAT, D, A, PCD, PWT, US, RW, P],
+        (_, 0, _) => &[XD, PS, A, PCD, PWT, US, RW, P],
+        _ => &[XD, KEY, LARGE_PAT, G, PS, D, A, PCD, PWT, US, RW, P],
+    }
+}
+
 /// Feature of the long-mode forms: PS in a PDPT entry means 1 GiB.
 pub const GIB_PAGES: u32 = 2;
 
@@ -81,9 +145,11 @@ fn two_levels(cr3: u64, pse: bool) -> Radix {
         address_mask: ADDRESS,
         features: if pse { PSE } else { 0 },
         decode: legacy,
+        rights,
+        fields: legacy_fields,
     };
     let table = PhysAddr(cr3 & 0xffff_f000);
-    Radix { form, roots: vec![Root { virt: BELOW_4_GIB, table, level: 0, entries: None }] }
+    Radix { form, roots: vec![Root { virt: BELOW_4_GIB, table, level: 0, entries: None, ignored: 0 }] }
 }
 
 fn pae(cr3: u64) -> Radix {
@@ -95,9 +161,11 @@ fn pae(cr3: u64) -> Radix {
         address_mask: ADDRESS,
         features: 0,
         decode: wide,
+        rights: pae_rights,
+        fields: pae_fields,
     };
     let table = PhysAddr(cr3 & 0xffff_ffe0);
-    Radix { form, roots: vec![Root { virt: BELOW_4_GIB, table, level: 0, entries: None }] }
+    Radix { form, roots: vec![Root { virt: BELOW_4_GIB, table, level: 0, entries: None, ignored: 0 }] }
 }
 
 /// A control register, or the error that names it.

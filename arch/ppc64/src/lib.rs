@@ -9,7 +9,7 @@ pub mod registers;
 
 use guestdump_arch::{
     Arch, ArchError, CAbi, Class, DumpInfo, Endian, GuestFacts, Identity, LinuxLayout, NoteKind, Paging, RegDef,
-    Registers, Vcpu,
+    Registers, Space, Vcpu,
 };
 
 use registers::{HID0, LPCR, MSR, PVR};
@@ -115,6 +115,10 @@ impl Arch for Ppc64 {
 
     fn kernel_paging(&self, vcpu: &Vcpu) -> Result<Paging, ArchError> {
         paging::kernel(IDENTITY.name, vcpu)
+    }
+
+    fn spaces(&self, vcpu: &Vcpu) -> Vec<Space> {
+        paging::spaces(IDENTITY.name, vcpu)
     }
 
     fn linux(&self) -> Option<&'static dyn LinuxLayout> {

@@ -1,7 +1,9 @@
 //! Address translation: what a vCPU says about it ([`Paging`]), geometry as data ([`form`]), and the one radix walker
-//! ([`walk`]). Architectures give forms and roots; they never loop over tables.
+//! ([`walk`]), and the one that goes through all tables ([`survey`]). Architectures give forms and roots; they never loop over tables.
 
 pub mod form;
+pub mod mappings;
+pub mod survey;
 pub mod walk;
 
 use core::fmt;
@@ -9,7 +11,9 @@ use core::fmt;
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
 use crate::memory::PhysMemory;
 use form::Radix;
-use walk::WalkError;
+use mappings::{Bound, Visitor};
+use survey::Survey;
+use walk::{Step, WalkError};
 
 /// How a vCPU translates addresses at the moment.
 #[derive(Debug)]
@@ -34,10 +38,26 @@ impl Paging {
             Self::Off | Self::Custom(_) => None,
         }
     }
+
+    /// The other means, if it is by those.
+    #[must_use]
+    pub fn custom(&self) -> Option<&dyn Spans> {
+        match self {
+            Self::Custom(spans) => Some(spans.as_ref()),
+            Self::Swapped(paging, _) => paging.custom(),
+            Self::Off | Self::Radix(_) => None,
+        }
+    }
+
+    /// Whether addresses are translated by tables at all.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.radix().is_some() || self.custom().is_some()
+    }
 }
 
 /// The `len_bytes` from 0 on and those from `at` on change places. `at` is not below `len_bytes`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Swap {
     /// Start of the other area.
     pub at: PhysAddr,
@@ -146,4 +166,16 @@ pub trait Spans: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`WalkError`] if memory that exists cannot be read.
     fn span_at(&self, memory: &dyn PhysMemory, virt: VirtAddr) -> Result<Span, WalkError>;
+
+    /// How `virt` is looked up, for people: one line for each table entry that is looked at, and the end.
+    ///
+    /// # Errors
+    /// As [`Spans::span_at`].
+    fn steps(&self, memory: &dyn PhysMemory, virt: VirtAddr) -> Result<Vec<Step>, WalkError>;
+
+    /// Everything that is mapped, in an order of its own.
+    ///
+    /// # Errors
+    /// [`mappings::Bound`] if the survey's bound is hit or the visitor has enough.
+    fn visit(&self, survey: &mut Survey, memory: &dyn PhysMemory, visitor: &mut dyn Visitor) -> Result<(), Bound>;
 }

@@ -5,7 +5,7 @@
 
 use guestdump_arch::paging::form::{Form, Level, Radix, Root};
 use guestdump_arch::{ArchError, Endian, Paging, PhysAddr, Vcpu, VirtAddr, VirtRange};
-use guestdump_i386::paging::{ADDRESS, CR0_PG, GIB_PAGES, need, outside_long_mode, wide};
+use guestdump_i386::paging::{ADDRESS, CR0_PG, GIB_PAGES, need, outside_long_mode, rights, wide, wide_fields};
 use guestdump_i386::registers::{CR0, CR3, CR4};
 
 use crate::notes::long_mode;
@@ -26,7 +26,7 @@ fn halves(bits: u32, table: PhysAddr, level: usize) -> Vec<Root> {
     let half = 1_u64 << (bits - 1);
     let low = VirtRange::new(VirtAddr(0), VirtAddr(half - 1));
     let high = VirtRange::new(VirtAddr(half.wrapping_neg()), VirtAddr(u64::MAX));
-    [low, high].into_iter().flatten().map(|virt| Root { virt, table, level, entries: None }).collect()
+    [low, high].into_iter().flatten().map(|virt| Root { virt, table, level, entries: None, ignored: 0 }).collect()
 }
 
 /// Tables of a vCPU in long mode.
@@ -40,6 +40,8 @@ fn long_mode_tables(cr3: u64, la57: bool) -> Radix {
         address_mask: ADDRESS,
         features: GIB_PAGES,
         decode: wide,
+        rights,
+        fields: wide_fields,
     };
     Radix { form, roots: halves(bits, PhysAddr(cr3 & ADDRESS), level) }
 }
