@@ -5,6 +5,7 @@ mod common;
 
 use common::trees::{Known, Shape, Trees};
 use common::{oracle, read, vcpu};
+use guestdump_arch::conformance::tables::Told;
 use guestdump_arch::conformance::{Random, TestMemory, check_walks, describe, walk_cases};
 use guestdump_arch::paging::walk::Walker;
 use guestdump_arch::paging::{Hole, Span, Target};
@@ -42,6 +43,7 @@ fn random_trees_agree(shape: Shape, known: Known) {
         let trees = Trees::random(shape, known, wild, &mut rng);
         let (paging, memory) = (trees.paging(), trees.memory());
         let mut walker = Walker::new(&paging, &memory);
+        let told = Told::of(&paging, &memory);
         for _ in 0..addresses {
             let virt = trees.address(&mut rng);
             let span = walker.span_at(VirtAddr(virt)).unwrap();
@@ -53,6 +55,7 @@ fn random_trees_agree(shape: Shape, known: Known) {
                 "{virt:#x} of\n{}",
                 fixture()
             );
+            told.check(virt, &expected.text);
             if expected.size > 0 {
                 let around = (virt & !(expected.size - 1), virt | (expected.size - 1));
                 assert_eq!((span.virt.first().0, span.virt.last().0), around, "{virt:#x} of\n{}", fixture());
