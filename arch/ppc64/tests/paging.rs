@@ -202,9 +202,9 @@ fn what_is_missing_is_named() {
     );
     assert_eq!(
         error(&[ON, ("lpcr", 0x3_f008)]),
-        "ppc64: register slb of vCPU 0 is not known, and a hashed page table (LPCR.HR is 0) needs it"
+        "ppc64: register slb0 of vCPU 0 is not known, and a hashed page table (LPCR.HR is 0) needs it"
     );
-    assert!(error(&[ON, ("lpcr", 0x3_f008), ("prtbl", 0x1000), ("pidr", 1)]).contains("register slb of vCPU 0"));
+    assert!(error(&[ON, ("lpcr", 0x3_f008), ("prtbl", 0x1000), ("pidr", 1)]).contains("register slb0 of vCPU 0"));
     assert!(error(&[ON, ("prtbl", 0x1000)]).contains("register pidr of vCPU 0"));
     assert!(error(&[ON_HV, RADIX]).contains("register ptcr of vCPU 0"));
     assert!(error(&[ON_HV, RADIX, ("ptcr", 0x1000)]).contains("register pidr of vCPU 0"));
@@ -224,7 +224,7 @@ fn the_kernel_needs_no_pid() {
     let [root] = radix.roots.as_slice() else { panic!("{:?}", radix.roots) };
     assert_eq!((root.virt.first().0, root.table), (0xc000_0000_0000_0000, PhysAddr(0x1e00_0000)));
     let hashed = kernel(&[ON, ("lpcr", 0x3_f008), ("prtbl", 0x1000)]).unwrap_err().to_string();
-    assert!(hashed.contains("register slb of vCPU 0"), "{hashed}");
+    assert!(hashed.contains("register slb0 of vCPU 0"), "{hashed}");
     let unknown = kernel(&[ON, RADIX]).unwrap_err().to_string();
     assert!(unknown.contains("register prtbl of vCPU 0"), "{unknown}");
 }

@@ -128,6 +128,29 @@ impl Survey {
         }
     }
 
+    /// For [`Spans::visit`](super::Spans::visit): a piece of a table, of so many entries, is about to be read. The address
+    /// and the table are where the message says that it ended.
+    ///
+    /// # Errors
+    /// [`Bound`] if these were one too many.
+    pub fn count(&mut self, entries: u64, virt: VirtAddr, level: &'static str, table: PhysAddr) -> Result<(), Bound> {
+        let limit = self.limits.pieces;
+        if self.pieces >= limit {
+            return Err(Bound { excess: Excess::Pieces(limit), virt, level, table });
+        }
+        self.pieces = self.pieces.saturating_add(1);
+        self.entries_read = self.entries_read.wrapping_add(entries);
+        Ok(())
+    }
+
+    /// For [`Spans::visit`](super::Spans::visit): whether a part of a table, told apart by two numbers, is new.
+    pub fn is_first(&mut self, table: PhysAddr, [apart, more]: [u64; 2]) -> bool {
+        let [first, last] = [more >> 32, more & 0xffff_ffff].map(|half| u32::try_from(half).unwrap_or(0));
+        // No radix form has this number.
+        let key = Key { table, apart, first, last, scheme: u32::MAX, shift: 0, level: 0 };
+        self.entered.insert(key, VirtAddr(apart)).is_none()
+    }
+
     fn visit_radix(&mut self, radix: &Radix, memory: &dyn PhysMemory, visitor: &mut dyn Visitor) -> Result<(), Bound> {
         let form = &radix.form;
         let scheme = self.scheme(form);
@@ -199,10 +222,7 @@ impl Survey {
             let at = PhysAddr(place.table.0.wrapping_add(index.wrapping_mul(size)));
             let here = (PIECE as u64 - at.0 % PIECE as u64).div_ceil(size);
             let next = index.saturating_add(here).min(end);
-            if self.pieces >= self.limits.pieces {
-                return Err(scene.bound(Excess::Pieces(self.limits.pieces), place.at(index), place));
-            }
-            self.pieces = self.pieces.saturating_add(1);
+            self.count(0, place.at(index), scene.name_of(place), place.table)?;
             let whole = self.piece(scene, place, &Piece { at, indexes: index..next }, buffer, visitor)?;
             let missing = if whole { 0 } else { absent(scene.memory, at, (end - index).saturating_mul(size)) / size };
             if missing > 0 {
