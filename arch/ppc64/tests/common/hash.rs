@@ -107,7 +107,7 @@ impl Tables {
                 // The part of VA[0:54] that is page number.
                 let shown = (77 - at.b).min(54);
                 let avpn = bits(u128::from(high), 64, 2, 56);
-                let same = avpn >> (54 - shown) == bits(at.va, 78, 0, shown) && avpn % (1 << (54 - shown)) == 0;
+                let same = avpn >> (54 - shown) == bits(at.va, 78, 0, shown) && avpn.trailing_zeros() >= 54 - shown;
                 let hit = high % 2 == 1 && bits(u128::from(high), 64, 62, 62) == h && b == u128::from(at.large) && same;
                 if let (true, Some(size)) = (hit, Self::size(at.b, high, low)) {
                     let from = if self.new_format { 7 } else { 4 };
@@ -142,7 +142,7 @@ impl Tables {
         let b = u64::from(at.large);
         let mut high = avpn << 7 | u64::from(lp.is_some()) << 2 | u64::from(secondary) << 1 | 1;
         let widest = if self.new_format { 57 } else { 60 };
-        let mut low = (phys >> size << size) % (1 << widest) | lp.unwrap_or(0) | rng.bits() & 0x8000_0000_0000_01ff;
+        let mut low = ((phys >> size << size) % (1 << widest)) | lp.unwrap_or(0) | (rng.bits() & 0x8000_0000_0000_01ff);
         if self.new_format {
             low |= b << 58
         } else {
