@@ -211,8 +211,12 @@ pub fn paging_without_registers(arch: &dyn Arch) {
 
 /// A number of a fixture: decimal, or hexadecimal with 0x.
 fn number(text: &str) -> u64 {
+    wide_number(text).try_into().unwrap_or_else(|_| panic!("too large: {text:?}"))
+}
+
+fn wide_number(text: &str) -> u128 {
     let parsed = match text.strip_prefix("0x") {
-        Some(digits) => u64::from_str_radix(digits, 16),
+        Some(digits) => u128::from_str_radix(digits, 16),
         None => text.parse(),
     };
     parsed.unwrap_or_else(|_| panic!("not a number: {text:?}"))
@@ -339,7 +343,7 @@ pub fn golden_notes(arch: &dyn Arch, fixture: &NoteFixture) {
 #[derive(Debug, Default)]
 pub struct WalkCase {
     pub name: String,
-    pub registers: Vec<(String, u64)>,
+    pub registers: Vec<(String, u128)>,
     pub memory: TestMemory,
     pub walks: Vec<(u64, String)>,
 }
@@ -364,7 +368,7 @@ pub fn walk_cases(text: &str) -> Vec<WalkCase> {
             width = number(words[1]);
             endian = if words[2] == "big" { Endian::Big } else { Endian::Little };
         } else if words[0] != "form" {
-            cases.last_mut().unwrap().registers.push((words[0].to_owned(), number(words[1])));
+            cases.last_mut().unwrap().registers.push((words[0].to_owned(), wide_number(words[1])));
         }
     }
     cases

@@ -31,7 +31,7 @@ static IDENTITY: Identity = Identity {
     elf_machine: EM_PPC64,
     qemu_targets: &["ppc64"],
     endians: &[Endian::Big, Endian::Little],
-    paging_forms: &["radix"],
+    paging_forms: &["radix", "hashed"],
 };
 
 /// The architecture.

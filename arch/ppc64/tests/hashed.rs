@@ -6,9 +6,9 @@ mod common;
 use core::ops::ControlFlow;
 
 use common::hash::Tables;
-use common::vcpu;
+use common::{read, vcpu};
 use guestdump_arch::conformance::tables::Told;
-use guestdump_arch::conformance::{Random, TestMemory};
+use guestdump_arch::conformance::{Random, TestMemory, walk_cases};
 use guestdump_arch::paging::form::Rights;
 use guestdump_arch::paging::mappings::{Limits, Mapping, Shared, Visitor};
 use guestdump_arch::paging::survey::Survey;
@@ -51,7 +51,7 @@ fn rights(expected: [(bool, bool, bool); 2]) -> String {
 
 #[test]
 fn random_tables_agree_with_the_naive_walker() {
-    let (mut mapped, mut not, mut bases) = (0, 0, [0; 25]);
+    let (mut mapped, mut not, mut bases) = (0, 0, [0; 35]);
     for seed in 0..120 {
         let mut rng = Random(seed);
         let tables = Tables::random(seed % 3 == 2, &mut rng);
@@ -80,7 +80,27 @@ fn random_tables_agree_with_the_naive_walker() {
     }
     // The generator is worth something: both kinds of answers occur, and all page sizes.
     eprintln!("{mapped} mapped, {not} not, {bases:?}");
-    assert!(mapped > 10_000 && not > 5_000 && bases[12] > 1000 && bases[16] > 1000 && bases[24] > 500);
+    assert!(
+        mapped > 10_000 && not > 5_000 && bases[12] > 1000 && bases[16] > 1000 && bases[24] > 500 && bases[34] > 20
+    );
+}
+
+/// What QEMU says of a real kernel's addresses.
+#[test]
+fn a_real_kernel_translates_as_qemu_says() {
+    let text = read("paging/ppc64_hashed_linux.txt");
+    let [case] = &walk_cases(&text)[..] else { panic!("one case") };
+    let paging = case.paging(&ARCH);
+    let (mut walker, told) = (Walker::new(&paging, &case.memory), Told::of(&paging, &case.memory));
+    let mut mapped = 0;
+    for (ea, said) in &case.walks {
+        let phys = walker.translate(VirtAddr(*ea)).unwrap().map(|phys| phys.0);
+        let ours = phys.map_or("unmapped".to_owned(), |phys| format!("{phys:#x}"));
+        assert_eq!(&ours, said, "{ea:#x}");
+        assert_eq!(told.phys(*ea), phys, "{ea:#x} of the survey");
+        mapped += u64::from(phys.is_some());
+    }
+    assert!(mapped == 99 && case.walks.len() > 150, "{mapped} of {}", case.walks.len());
 }
 
 /// Page by page through segments of 256 MiB: the survey tells what the naive walker finds, and nothing else.

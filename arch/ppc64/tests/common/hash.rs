@@ -58,6 +58,7 @@ impl Tables {
                 0b000 => 12,
                 0b101 => 16,
                 0b100 => 24,
+                0b110 if large => 34,
                 _ => return None,
             };
             let vsid = bits(u128::from(*slbe), 64, 2, if large { 39 } else { 51 });
@@ -91,6 +92,7 @@ impl Tables {
             (1, 16) if lp(4) == 1 => Some(16),
             (1, 16) if lp(8) == 8 => Some(24),
             (1, 24) if lp(8) == 0 => Some(24),
+            (1, 34) if lp(8) == 3 => Some(34),
             _ => None,
         }
     }
@@ -130,6 +132,7 @@ impl Tables {
             (16, 16) => Some(1 << 12),
             (16, 24) => Some(8 << 12),
             (24, 24) => Some(0),
+            (34, 34) => Some(3 << 12),
             _ => return,
         };
         let secondary = rng.one_in(4);
@@ -167,7 +170,7 @@ impl Tables {
         let mut tables = Self { sdr1, new_format, slb, words: BTreeMap::new(), pages: Vec::new() };
         for _ in 0..400 {
             let ea = tables.address(rng);
-            let size = rng.pick(&[12, 12, 16, 16, 24]);
+            let size = rng.pick(&[12, 12, 16, 16, 24, 34]);
             tables.map(ea, rng.bits(), size, rng);
         }
         // The same once more with another page or in the wrong place, and anything at all.
