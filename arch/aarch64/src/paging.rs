@@ -396,15 +396,22 @@ impl Needed<'_> {
         self.registers.get(reg).ok_or_else(|| self.unknown(name, "address translation"))
     }
 
+    fn cpsr(&self) -> u64 {
+        self.registers.get(CPSR).unwrap_or(0)
+    }
+
     /// By the exception level in cpsr (M[4:0]: bit 4 is AArch32, bits 3:2 of the others the level). Where that is not
     /// known it is the kernel's below a hypervisor, EL1.
     fn regime(&self) -> Result<Regime, ArchError> {
-        let mode = self.registers.get(CPSR).unwrap_or(0) & 0x1f;
+        let mode = self.cpsr() & 0x1f;
         let host = self.registers.get(HCR_EL2).unwrap_or(0) & (HCR_E2H | HCR_TGE) == HCR_E2H | HCR_TGE;
         match mode {
             // EL0, User mode of AArch32.
             0 | 0x10 if host => Ok(EL2_VHE),
-            0x11.. => Err(self.unknown("ttbcr", "address translation in AArch32 state")),
+            0x11.. => {
+                let what = format!("EL1 is in AArch32 state (cpsr {:#x}), whose tables are not walked", self.cpsr());
+                Err(ArchError::Unsupported { arch: self.arch, vcpu: self.vcpu, what })
+            }
             0xc..=0xf => Err(self.unknown("tcr_el3", "address translation at EL3")),
             0x8..=0xb => Ok(if self.get(HCR_EL2)? & HCR_E2H != 0 { EL2_VHE } else { EL2 }),
             _ => Ok(EL1),
@@ -415,7 +422,8 @@ impl Needed<'_> {
 /// How a vCPU translates addresses.
 ///
 /// # Errors
-/// [`ArchError::RegisterUnknown`] if a register of its regime is not known; registers of AArch32 and EL3 never are.
+/// [`ArchError::RegisterUnknown`] if a register of its regime is not known; those of EL3 never are.
+/// [`ArchError::Unsupported`] if EL1 is in AArch32 state.
 pub fn paging(arch: &'static str, vcpu: &Vcpu) -> Result<Paging, ArchError> {
     let needed = Needed { arch, vcpu: vcpu.id, registers: &vcpu.registers };
     let regime = needed.regime()?;

@@ -2,10 +2,11 @@
 //!
 //! Source: Intel SDM volume 3A, chapter 5 ("Paging"), tables 5-4 to 5-11.
 
+use guestdump_arch::paging::Swap;
 use guestdump_arch::paging::form::{Entry, Field, Form, Level, Radix, Rights, Root};
 use guestdump_arch::{ArchError, Endian, Paging, PhysAddr, Reg, Vcpu, VirtAddr, VirtRange};
 
-use crate::registers::{CR0, CR3, CR4};
+use crate::registers::{A20, C_BIT, CR0, CR3, CR4};
 
 /// CR0.PG.
 pub const CR0_PG: u64 = 1 << 31;
@@ -136,35 +137,35 @@ const BELOW_4_GIB: VirtRange = match VirtRange::new(VirtAddr(0), VirtAddr(0xffff
     None => unreachable!(),
 };
 
-fn two_levels(cr3: u64, pse: bool) -> Radix {
+fn two_levels(cr3: u64, address_mask: u64, pse: bool) -> Radix {
     let form = Form {
         name: "x86 32-bit",
         levels: TWO_LEVELS,
         entry_bytes: 4,
         endian: Endian::Little,
-        address_mask: ADDRESS,
+        address_mask,
         features: if pse { PSE } else { 0 },
         decode: legacy,
         rights,
         fields: legacy_fields,
     };
-    let table = PhysAddr(cr3 & 0xffff_f000);
+    let table = PhysAddr(cr3 & address_mask & 0xffff_f000);
     Radix { form, roots: vec![Root { virt: BELOW_4_GIB, table, level: 0, entries: None, ignored: 0 }] }
 }
 
-fn pae(cr3: u64) -> Radix {
+fn pae(cr3: u64, address_mask: u64) -> Radix {
     let form = Form {
         name: "x86 PAE",
         levels: THREE_LEVELS,
         entry_bytes: 8,
         endian: Endian::Little,
-        address_mask: ADDRESS,
+        address_mask,
         features: 0,
         decode: wide,
         rights: pae_rights,
         fields: pae_fields,
     };
-    let table = PhysAddr(cr3 & 0xffff_ffe0);
+    let table = PhysAddr(cr3 & (address_mask | 0xfe0) & 0xffff_ffe0);
     Radix { form, roots: vec![Root { virt: BELOW_4_GIB, table, level: 0, entries: None, ignored: 0 }] }
 }
 
@@ -177,16 +178,47 @@ pub fn need(arch: &'static str, vcpu: &Vcpu, reg: Reg, register: &'static str) -
     vcpu.registers.get(reg).ok_or(unknown)
 }
 
+/// The A20 line, by number.
+const LINE_20: u8 = 20;
+
+/// Bits of an entry that are address: neither the encryption bit nor a line that is held at 0. Where nothing says otherwise
+/// there are no such bits: only SEV has the one, and only machines from before the line is opened the other.
+///
+/// # Errors
+/// [`ArchError::Unsupported`] if the encryption bit is not among those that can be one, 51:32.
+pub fn address_mask(arch: &'static str, vcpu: &Vcpu) -> Result<u64, ArchError> {
+    let masked = if line_is_low(vcpu) { 1 << LINE_20 } else { 0 };
+    match vcpu.registers.get(C_BIT) {
+        None => Ok(ADDRESS & !masked),
+        Some(bit @ 32..=51) => Ok(ADDRESS & !masked & !(1 << bit)),
+        Some(bit) => {
+            let what = format!("c_bit {bit} is none of the address bits 32 to 51");
+            Err(ArchError::Unsupported { arch, vcpu: vcpu.id, what })
+        }
+    }
+}
+
+fn line_is_low(vcpu: &Vcpu) -> bool {
+    vcpu.registers.get(A20) == Some(0)
+}
+
+/// What the A20 line leaves of addresses: of those that are not translated too, and inside of large pages.
+#[must_use]
+pub fn behind_a20(vcpu: &Vcpu, paging: Paging) -> Paging {
+    if line_is_low(vcpu) { Paging::Swapped(Box::new(paging), Swap::Without { bit: LINE_20 }) } else { paging }
+}
+
 /// Paging of a vCPU that is not in long mode.
 ///
 /// # Errors
-/// [`ArchError::RegisterUnknown`] if CR0, CR3 or CR4 is not known.
+/// [`ArchError::RegisterUnknown`] if CR0, CR3 or CR4 is not known; of [`address_mask`].
 pub fn outside_long_mode(arch: &'static str, vcpu: &Vcpu) -> Result<Paging, ArchError> {
     if need(arch, vcpu, CR0, "cr0")? & CR0_PG == 0 {
-        return Ok(Paging::Off);
+        return Ok(behind_a20(vcpu, Paging::Off));
     }
     let cr3 = need(arch, vcpu, CR3, "cr3")?;
     let cr4 = need(arch, vcpu, CR4, "cr4")?;
-    let radix = if cr4 & CR4_PAE == 0 { two_levels(cr3, cr4 & CR4_PSE != 0) } else { pae(cr3) };
-    Ok(Paging::Radix(radix))
+    let mask = address_mask(arch, vcpu)?;
+    let radix = if cr4 & CR4_PAE == 0 { two_levels(cr3, mask, cr4 & CR4_PSE != 0) } else { pae(cr3, mask) };
+    Ok(behind_a20(vcpu, Paging::Radix(radix)))
 }

@@ -229,6 +229,21 @@ fn the_kernel_needs_no_pid() {
     assert!(unknown.contains("register prtbl of vCPU 0"), "{unknown}");
 }
 
+/// In real mode, or without PIDR, the kernel's quadrant is known all the same.
+#[test]
+fn spaces_of_a_vcpu() {
+    let names = |values: &[(&str, u64)]| {
+        let spaces = ARCH.spaces(&vcpu(values)).into_iter();
+        spaces.map(|space| (space.name, space.paging.is_ok_and(|paging| paging.is_on()))).collect::<Vec<_>>()
+    };
+    let prtbl = ("prtbl", 0x8000_0000_1e00_000c);
+    assert_eq!(names(&[ON, prtbl, ("pidr", 1)]), [("current", true)]);
+    assert_eq!(names(&[ON, prtbl]), [("current", false), ("kernel", true)]);
+    assert_eq!(names(&[("msr", 0), prtbl]), [("current", false), ("kernel", true)]);
+    assert_eq!(names(&[("msr", 0)]), [("current", false)]);
+    assert_eq!(names(&[ON]), [("current", false)]);
+}
+
 #[test]
 fn a_partition_table_that_says_nothing_is_a_hole() {
     let registers = [ON_HV, RADIX, ("ptcr", 0x4004), ("pidr", 3)];

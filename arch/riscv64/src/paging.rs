@@ -155,8 +155,8 @@ fn mode(arch: &'static str, vcpu: &Vcpu) -> Result<u64, ArchError> {
 /// How a vCPU translates addresses.
 ///
 /// # Errors
-/// [`ArchError::RegisterUnknown`] if satp is not known or its MODE none that is defined; and of a vCPU in virtualisation
-/// mode, whose tables vsatp and hgatp give.
+/// [`ArchError::RegisterUnknown`] if satp is not known; and of a vCPU in virtualisation mode, whose tables vsatp and hgatp
+/// give. [`ArchError::Unsupported`] if the MODE of satp is none that is defined.
 pub fn paging(arch: &'static str, vcpu: &Vcpu) -> Result<Paging, ArchError> {
     match mode(arch, vcpu)? {
         MACHINE => Ok(Paging::Off),
@@ -188,6 +188,9 @@ pub fn supervisor(arch: &'static str, vcpu: &Vcpu) -> Result<Paging, ArchError> 
         8 => Ok(tables("Sv39", 39, 2, satp, endian)),
         9 => Ok(tables("Sv48", 48, 1, satp, endian)),
         10 => Ok(tables("Sv57", 57, 0, satp, endian)),
-        _ => Err(unknown(arch, vcpu, "satp", "address translation (its MODE is none that is defined)")),
+        mode => {
+            let what = format!("satp {satp:#x} has MODE {mode}, which is none that is defined");
+            Err(ArchError::Unsupported { arch, vcpu: vcpu.id, what })
+        }
     }
 }

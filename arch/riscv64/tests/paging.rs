@@ -131,7 +131,7 @@ fn only_the_modes_that_are_defined_are_known() {
         match mode {
             0 => assert!(matches!(found, Ok(Paging::Off))),
             8..=10 => assert!(matches!(found, Ok(Paging::Radix(_)))),
-            _ => assert!(matches!(found, Err(ArchError::RegisterUnknown { register: "satp", .. })), "{mode}"),
+            _ => assert!(matches!(found, Err(ArchError::Unsupported { vcpu: 2, .. })), "{mode}"),
         }
     }
 }
@@ -141,6 +141,9 @@ fn the_kernels_addresses_are_those_of_satp_while_the_firmware_runs() {
     let in_firmware = vcpu(&[("priv", 3), ("satp", 9 << 60 | 1)]);
     assert!(matches!(ARCH.paging(&in_firmware), Ok(Paging::Off)));
     assert!(matches!(ARCH.kernel_paging(&in_firmware), Ok(Paging::Radix(_))));
+    let spaces = |vcpu| ARCH.spaces(vcpu).into_iter().map(|space| (space.name, space.paging.unwrap().is_on()));
+    assert_eq!(spaces(&in_firmware).collect::<Vec<_>>(), [("current", false), ("supervisor", true)]);
+    assert_eq!(spaces(&vcpu(&[("priv", 1), ("satp", 9 << 60 | 1)])).collect::<Vec<_>>(), [("current", true)]);
     assert!(ARCH.kernel_paging(&vcpu(&[("priv", 3)])).is_err());
     assert!(ARCH.kernel_paging(&vcpu(&[("priv", 7), ("satp", 9 << 60 | 1)])).is_err());
 }

@@ -188,7 +188,7 @@ fn need(arch: &'static str, vcpu: &Vcpu, reg: Reg) -> Result<u64, ArchError> {
 fn prefixed(arch: &'static str, vcpu: &Vcpu, real: Paging) -> Result<Paging, ArchError> {
     match need(arch, vcpu, PREFIX)? & PREFIX_MASK {
         0 => Ok(real),
-        prefix => Ok(Paging::Swapped(Box::new(real), Swap { at: PhysAddr(prefix), len_bytes: PREFIX_AREA })),
+        prefix => Ok(Paging::Swapped(Box::new(real), Swap::Areas { at: PhysAddr(prefix), len_bytes: PREFIX_AREA })),
     }
 }
 

@@ -24,7 +24,8 @@ pub enum Paging {
     Radix(Radix),
     /// By other means: the hashed page table of ppc64.
     Custom(Box<dyn Spans>),
-    /// In one of these ways, after which two areas of memory change places: prefixing of s390x. Tables are not affected.
+    /// In one of these ways, and what that gives is not yet where memory is: prefixing of s390x, the A20 line of a PC.
+    /// Addresses of tables are already those of memory.
     Swapped(Box<Paging>, Swap),
 }
 
@@ -56,25 +57,41 @@ impl Paging {
     }
 }
 
-/// The `len_bytes` from 0 on and those from `at` on change places. `at` is not below `len_bytes`.
+/// What becomes of an address behind translation.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Swap {
-    /// Start of the other area.
-    pub at: PhysAddr,
-    /// Length of each, not 0.
-    pub len_bytes: u64,
+pub enum Swap {
+    /// The `len_bytes` from 0 on and those from `at` on change places. `at` is not below `len_bytes`, which is not 0.
+    Areas {
+        /// Start of the other area.
+        at: PhysAddr,
+        /// Length of each.
+        len_bytes: u64,
+    },
+    /// A bit is always 0.
+    Without {
+        /// Its number.
+        bit: u8,
+    },
 }
 
 impl Swap {
     /// First and last of the addresses around `phys` that stay together, and where the first goes.
     fn area(self, phys: u64) -> (u64, u64, u64) {
-        let (len, at) = (self.len_bytes, self.at.0);
-        let end = at.saturating_add(len);
-        match phys {
-            _ if phys < len => (0, len.saturating_sub(1), at),
-            _ if phys < at => (len, at - 1, len),
-            _ if phys < end => (at, end - 1, 0),
-            _ => (end, u64::MAX, end),
+        match self {
+            Self::Areas { at: PhysAddr(at), len_bytes: len } => {
+                let end = at.saturating_add(len);
+                match phys {
+                    _ if phys < len => (0, len.saturating_sub(1), at),
+                    _ if phys < at => (len, at - 1, len),
+                    _ if phys < end => (at, end - 1, 0),
+                    _ => (end, u64::MAX, end),
+                }
+            }
+            Self::Without { bit } => {
+                let bit = 1_u64.checked_shl(u32::from(bit)).unwrap_or(0);
+                let first = phys & !bit.saturating_sub(1);
+                (first, first | bit.saturating_sub(1), first & !bit)
+            }
         }
     }
 

@@ -291,7 +291,7 @@ fn pages_that_are_mapped_together_are_one() {
 fn swapped_mappings() {
     let mut memory = TestMemory::default();
     put(&mut memory, TABLES, 0, VALID | LEAF);
-    let swapped = |at| Paging::Swapped(Box::new(whole(TABLES)), Swap { at: PhysAddr(at), len_bytes: 0x2000 });
+    let swapped = |at| Paging::Swapped(Box::new(whole(TABLES)), Swap::Areas { at: PhysAddr(at), len_bytes: 0x2000 });
     let (mut told, mut survey) = survey(&swapped(0x8000), &memory, Limits::default());
     let piece = |first, last, phys| Mapping { virt: range(first, last), phys: PhysAddr(phys), rights: Rights::ALL };
     let pieces = [
@@ -305,6 +305,22 @@ fn swapped_mappings() {
     assert_eq!(told.mappings.len(), 4);
     survey.visit(&swapped(0x1_0000), &memory, &mut told).unwrap();
     assert_eq!(told.mappings[4], piece(0, 0x1fff, 0x1_0000));
+}
+
+#[test]
+fn mappings_without_an_address_bit() {
+    let mut memory = TestMemory::default();
+    put(&mut memory, TABLES, 0, VALID | LEAF);
+    let paging = Paging::Swapped(Box::new(whole(TABLES)), Swap::Without { bit: 18 });
+    let (told, _) = survey(&paging, &memory, Limits::default());
+    let piece = |first, last, phys| Mapping { virt: range(first, last), phys: PhysAddr(phys), rights: Rights::ALL };
+    let pieces = [
+        piece(0, 0x3_ffff, 0),
+        piece(0x4_0000, 0x7_ffff, 0),
+        piece(0x8_0000, 0xb_ffff, 0x8_0000),
+        piece(0xc_0000, 0xf_ffff, 0x8_0000),
+    ];
+    assert_eq!(told.mappings, pieces);
 }
 
 /// A table of which half is behind the end of RAM.
