@@ -93,6 +93,25 @@ pub enum ArchError {
         /// For what.
         needed_for: &'static str,
     },
+    /// A vCPU translates in a way that is not known here.
+    #[error("{arch}: vCPU {vcpu}: {what}")]
+    Unsupported {
+        /// Name of the architecture.
+        arch: &'static str,
+        /// Which vCPU.
+        vcpu: u32,
+        /// What, with the register and value that say so.
+        what: String,
+    },
+}
+
+/// An address space of a vCPU.
+#[derive(Debug)]
+pub struct Space {
+    /// Name: "current", "home".
+    pub name: &'static str,
+    /// Its translation, or why it is not known.
+    pub paging: Result<Paging, ArchError>,
 }
 
 /// One guest architecture, held as `&'static dyn Arch`: the target is chosen at run time.
@@ -125,6 +144,12 @@ pub trait Arch: fmt::Debug + Send + Sync + 'static {
     /// As [`Arch::paging`].
     fn kernel_paging(&self, vcpu: &Vcpu) -> Result<Paging, ArchError> {
         self.paging(vcpu)
+    }
+
+    /// The address spaces that a vCPU's registers designate, the current one first. Only where there are others besides it
+    /// (s390x) or it does not count (firmware of riscv64) is this more than [`Arch::paging`].
+    fn spaces(&self, vcpu: &Vcpu) -> Vec<Space> {
+        vec![Space { name: "current", paging: self.paging(vcpu) }]
     }
 
     /// What Linux fixes on this architecture.

@@ -12,6 +12,8 @@
     reason = "code of tests"
 )]
 
+pub mod tables;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::abi::{Class, Endian};
@@ -95,8 +97,12 @@ impl PhysMemory for TestMemory {
     }
 
     fn extent(&self, addr: PhysAddr, _limit_bytes: u64) -> Extent {
-        let presence = if self.pages.contains_key(&(addr.0 / PAGE)) { Presence::Data } else { Presence::Absent };
-        Extent { presence, len_bytes: PAGE - addr.0 % PAGE }
+        let page = addr.0 / PAGE;
+        if self.pages.contains_key(&page) {
+            return Extent { presence: Presence::Data, len_bytes: PAGE - addr.0 % PAGE };
+        }
+        let next = self.pages.range(page..).next().map_or(u64::MAX, |(page, _)| page * PAGE);
+        Extent { presence: Presence::Absent, len_bytes: next - addr.0 }
     }
 }
 
@@ -205,8 +211,12 @@ pub fn paging_without_registers(arch: &dyn Arch) {
 
 /// A number of a fixture: decimal, or hexadecimal with 0x.
 fn number(text: &str) -> u64 {
+    wide_number(text).try_into().unwrap_or_else(|_| panic!("too large: {text:?}"))
+}
+
+fn wide_number(text: &str) -> u128 {
     let parsed = match text.strip_prefix("0x") {
-        Some(digits) => u64::from_str_radix(digits, 16),
+        Some(digits) => u128::from_str_radix(digits, 16),
         None => text.parse(),
     };
     parsed.unwrap_or_else(|_| panic!("not a number: {text:?}"))
@@ -333,7 +343,7 @@ pub fn golden_notes(arch: &dyn Arch, fixture: &NoteFixture) {
 #[derive(Debug, Default)]
 pub struct WalkCase {
     pub name: String,
-    pub registers: Vec<(String, u64)>,
+    pub registers: Vec<(String, u128)>,
     pub memory: TestMemory,
     pub walks: Vec<(u64, String)>,
 }
@@ -358,7 +368,7 @@ pub fn walk_cases(text: &str) -> Vec<WalkCase> {
             width = number(words[1]);
             endian = if words[2] == "big" { Endian::Big } else { Endian::Little };
         } else if words[0] != "form" {
-            cases.last_mut().unwrap().registers.push((words[0].to_owned(), number(words[1])));
+            cases.last_mut().unwrap().registers.push((words[0].to_owned(), wide_number(words[1])));
         }
     }
     cases

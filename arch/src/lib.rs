@@ -28,7 +28,7 @@ pub mod register;
 
 pub use abi::{CAbi, Class, Endian};
 pub use addr::{Pfn, PhysAddr, PhysRange, VirtAddr, VirtRange};
-pub use arch::{Arch, ArchError, DumpInfo, GuestFacts, Identity};
+pub use arch::{Arch, ArchError, DumpInfo, GuestFacts, Identity, Space};
 pub use linux::{KernelFacts, LinearMap, LinuxLayout};
 pub use memory::{Extent, MemoryError, PhysMemory, Presence};
 pub use note::{Content, LayoutFor, NoteKind, NoteLayout, Row};

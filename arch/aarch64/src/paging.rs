@@ -6,11 +6,11 @@
 //!
 //! - Two halves: TTBR0 translates from 0 up, TTBR1 up to the top, each with a granule and a size of its own (TG, TxSZ)
 //!   and a switch (EPD). Addresses between them have no root.
-//! - An address that carries a tag (TBI: bits 63:56 are ignored) has no root either: roots name each mapping once.
+//! - With TBI, bits 63:56 of an address are a tag, which translation ignores; mappings are told without.
 //! - What a translation would fault on for lack of rights (access flag, permissions, E0PD, PAN) is mapped all the same.
 //! - EL1 in AArch32 state keeps tables of another format, which are refused. EL0 may be in either state.
 
-use guestdump_arch::paging::form::{Entry, Form, Level, Radix, Root};
+use guestdump_arch::paging::form::{Entry, Field, Form, Level, Radix, Rights, Root};
 use guestdump_arch::{ArchError, Endian, Paging, PhysAddr, Reg, Registers, Vcpu, VirtAddr, VirtRange};
 
 use crate::registers::{
@@ -25,6 +25,10 @@ const SCTLR_EE: u64 = 1 << 25;
 const TCR_DS: u64 = 1 << 59;
 /// TCR_ELx.IPS for addresses of 52 bits.
 const IPS_52: u64 = 6;
+/// TCR_ELx.TBI0: the top byte of an address below is ignored; TBI1 follows.
+const TCR_TBI0: u64 = 1 << 37;
+/// TCR_ELx.HPD0: attributes in table descriptors of the low half do not count; HPD1 follows.
+const TCR_HPD0: u64 = 1 << 41;
 /// HCR_EL2.E2H: EL2 has two halves like EL1 (VHE).
 const HCR_E2H: u64 = 1 << 34;
 /// HCR_EL2.TGE: with E2H, EL0 uses the tables of EL2.
@@ -34,6 +38,11 @@ const HCR_TGE: u64 = 1 << 27;
 const LPA: u32 = 1;
 /// Feature of the form: TCR_ELx.DS is set.
 const LPA2: u32 = 2;
+
+/// Feature of the form: attributes of table descriptors do not count (HPD).
+const FLAT_RIGHTS: u32 = 4;
+/// Feature of the form: one exception level uses these tables (EL2 without E2H).
+const ONE_LEVEL: u32 = 8;
 
 /// The levels of all granules, each level as wide as it can be. Halves may have different granules: a root starts at a
 /// level of its own, and what is behind a granule's level 3 is never reached from it.
@@ -94,6 +103,9 @@ impl Granule {
     }
 }
 
+/// Where an address has its tag, if it has one.
+const TAG: u64 = bits(56, 63);
+
 /// Bits `low` to `high`, both included.
 const fn bits(low: u8, high: u8) -> u64 {
     (u64::MAX << low) & (u64::MAX >> (63 - high))
@@ -140,6 +152,93 @@ fn decode(form: &Form, _level: usize, shift: u8, raw: u64) -> Entry {
     }
 }
 
+/// APTable\[0\]: no access from EL0 to what is below.
+const AP_TABLE_NO_EL0: u64 = 1 << 61;
+/// APTable\[1\]: no writes to what is below.
+const AP_TABLE_READ_ONLY: u64 = 1 << 62;
+const UXN_TABLE: u64 = 1 << 60;
+const PXN_TABLE: u64 = 1 << 59;
+/// AP\[1\]: EL0 reads, and writes if EL1 does.
+const AP_EL0: u64 = 1 << 6;
+/// AP\[2\].
+const AP_READ_ONLY: u64 = 1 << 7;
+/// UXN, or XN where one exception level uses the tables.
+const UXN: u64 = 1 << 54;
+const PXN: u64 = 1 << 53;
+
+/// What a descriptor allows (D8.4, "Memory access control"), by direct permissions. Where FEAT_S1PIE is in use, bits mean
+/// something else that registers say which no source tells.
+fn rights(form: &Form, level: usize, shift: u8, raw: u64) -> Rights {
+    let (flat, one) = (form.features & FLAT_RIGHTS != 0, form.features & ONE_LEVEL != 0);
+    let all = Rights::ALL.without_if(one, Rights::USER);
+    let has = |bit| raw & bit != 0;
+    match decode(form, level, shift, raw) {
+        Entry::Table { .. } if flat => all,
+        Entry::Table { .. } => all
+            .without_if(has(AP_TABLE_NO_EL0), Rights::USER_READ.or(Rights::USER_WRITE))
+            .without_if(has(AP_TABLE_READ_ONLY), Rights::WRITE)
+            .without_if(has(UXN_TABLE), if one { Rights::EXECUTE } else { Rights::USER_EXECUTE })
+            .without_if(has(PXN_TABLE) && !one, Rights::KERNEL_EXECUTE),
+        _ if one => all.without_if(has(AP_READ_ONLY), Rights::WRITE).without_if(has(UXN), Rights::EXECUTE),
+        _ => all
+            .without_if(!has(AP_EL0), Rights::USER_READ.or(Rights::USER_WRITE))
+            .without_if(has(AP_READ_ONLY), Rights::WRITE)
+            .without_if(has(UXN), Rights::USER_EXECUTE)
+            // What EL0 may write EL1 never executes.
+            .without_if(has(PXN) || (has(AP_EL0) && !has(AP_READ_ONLY)), Rights::KERNEL_EXECUTE),
+    }
+}
+
+/// D8.3.1 and D8.3.2.
+fn fields(form: &Form, level: usize, shift: u8, raw: u64) -> &'static [Field] {
+    const TYPE: Field = Field::bits("type", 0, 1);
+    const TABLE: &[Field] = &[
+        Field::bit("NSTable", 63),
+        Field::bits("APTable", 61, 62),
+        Field::bit("UXNTable", 60),
+        Field::bit("PXNTable", 59),
+        TYPE,
+    ];
+    const LEAF: &[Field] = &[
+        Field::bits("PBHA", 59, 62),
+        Field::bits("software", 55, 58),
+        Field::bit("UXN", 54),
+        Field::bit("PXN", 53),
+        Field::bit("contiguous", 52),
+        Field::bit("DBM", 51),
+        Field::bit("GP", 50),
+        Field::bit("nG", 11),
+        Field::bit("AF", 10),
+        Field::bits("SH", 8, 9),
+        Field::bits("AP[2:1]", 6, 7),
+        Field::bit("NS", 5),
+        Field::bits("AttrIndx", 2, 4),
+        TYPE,
+    ];
+    // With LPA2, bits 9:8 are address.
+    const LEAF_LPA2: &[Field] = &[
+        Field::bits("PBHA", 59, 62),
+        Field::bits("software", 55, 58),
+        Field::bit("UXN", 54),
+        Field::bit("PXN", 53),
+        Field::bit("contiguous", 52),
+        Field::bit("DBM", 51),
+        Field::bit("GP", 50),
+        Field::bit("nG", 11),
+        Field::bit("AF", 10),
+        Field::bits("AP[2:1]", 6, 7),
+        Field::bit("NS", 5),
+        Field::bits("AttrIndx", 2, 4),
+        TYPE,
+    ];
+    match decode(form, level, shift, raw) {
+        Entry::NotPresent | Entry::Invalid => &[TYPE],
+        Entry::Table { .. } => TABLE,
+        Entry::Leaf { .. } if form.features & LPA2 != 0 && Granule::of_level(shift) != K64 => LEAF_LPA2,
+        Entry::Leaf { .. } => LEAF,
+    }
+}
+
 /// Bits of a physical address: TCR_ELx.IPS, at most 48 unless descriptors have room for more.
 const fn output_bits(ips: u64, wide: bool) -> u8 {
     match ips & 7 {
@@ -160,6 +259,8 @@ struct Half {
     high: bool,
     on: bool,
     granule: Granule,
+    /// Whether their top byte is ignored.
+    tagged: bool,
     /// Bits of its addresses: 64 - TxSZ.
     input_bits: u8,
     /// Whether physical addresses of 52 bits are possible.
@@ -173,7 +274,13 @@ struct Tcr(u64);
 impl Tcr {
     fn features(self) -> u32 {
         let lpa = if (self.0 >> 32) & 7 == IPS_52 { LPA } else { 0 };
-        lpa | if self.0 & TCR_DS != 0 { LPA2 } else { 0 }
+        let lpa2 = if self.0 & TCR_DS != 0 { LPA2 } else { 0 };
+        lpa | lpa2 | if self.hierarchical() { 0 } else { FLAT_RIGHTS }
+    }
+
+    /// Whether attributes of table descriptors count in a half that is on. Linux has both the same.
+    fn hierarchical(self) -> bool {
+        [(self.low(), TCR_HPD0), (self.high(), TCR_HPD0 << 1)].iter().any(|(half, hpd)| half.on && self.0 & hpd == 0)
     }
 
     fn low(self) -> Half {
@@ -191,16 +298,18 @@ impl Tcr {
         let k64 = granule == K64;
         let smallest = if k64 || self.0 & TCR_DS != 0 { 12 } else { 16 };
         let size = u8::try_from(fields & 0x3f).unwrap_or(0).clamp(smallest, if k64 { 47 } else { 48 });
-        let wide = self.features() & if k64 { LPA } else { LPA2 } != 0;
-        Half { high, on: fields & (1 << 7) == 0, granule, input_bits: 64 - size, wide }
+        let wide = if k64 { (self.0 >> 32) & 7 == IPS_52 } else { self.0 & TCR_DS != 0 };
+        let tagged = self.0 & if high { TCR_TBI0 << 1 } else { TCR_TBI0 } != 0;
+        Half { high, on: fields & (1 << 7) == 0, granule, tagged, input_bits: 64 - size, wide }
     }
 
     /// TCR_EL2 without E2H (one half, other places) in the format of TCR_EL1.
     const fn from_one_half(tcr: u64) -> Self {
         let same_places = tcr & bits(0, 15) & !(1 << 7);
         let ds = ((tcr >> 32) & 1) << 59;
+        let (tbi, hpd) = (((tcr >> 20) & 1) << 37, ((tcr >> 24) & 1) << 41);
         let epd1 = 1 << 23;
-        Self(same_places | ((tcr >> 16) & 7) << 32 | ds | epd1)
+        Self(same_places | ((tcr >> 16) & 7) << 32 | ds | tbi | hpd | epd1)
     }
 
     /// The form that serves both halves.
@@ -213,7 +322,8 @@ impl Tcr {
         };
         let wide = (low.on && low.wide) || (high.on && high.wide);
         let address_mask = bits(0, output_bits(self.0 >> 32, wide) - 1);
-        Form { name, levels: LEVELS, entry_bytes: 8, endian, address_mask, features: self.features(), decode }
+        let features = self.features();
+        Form { name, levels: LEVELS, entry_bytes: 8, endian, address_mask, features, decode, rights, fields }
     }
 }
 
@@ -227,7 +337,8 @@ impl Half {
         // All address bits above a high half are ones: of a level that could be wider, the last entries are used.
         let below = if self.high { (1_u32 << row.bits) - (1 << index_bits) } else { 0 };
         let table = PhysAddr(self.table(index_bits, ttbr).wrapping_sub(8 * u64::from(below)));
-        Some(Root { virt: self.virt()?, table, level, entries: Some(below..below + (1 << index_bits)) })
+        let entries = Some(below..below + (1 << index_bits));
+        Some(Root { virt: self.virt()?, table, level, entries, ignored: if self.tagged { TAG } else { 0 } })
     }
 
     fn virt(self) -> Option<VirtRange> {
@@ -285,15 +396,22 @@ impl Needed<'_> {
         self.registers.get(reg).ok_or_else(|| self.unknown(name, "address translation"))
     }
 
+    fn cpsr(&self) -> u64 {
+        self.registers.get(CPSR).unwrap_or(0)
+    }
+
     /// By the exception level in cpsr (M[4:0]: bit 4 is AArch32, bits 3:2 of the others the level). Where that is not
     /// known it is the kernel's below a hypervisor, EL1.
     fn regime(&self) -> Result<Regime, ArchError> {
-        let mode = self.registers.get(CPSR).unwrap_or(0) & 0x1f;
+        let mode = self.cpsr() & 0x1f;
         let host = self.registers.get(HCR_EL2).unwrap_or(0) & (HCR_E2H | HCR_TGE) == HCR_E2H | HCR_TGE;
         match mode {
             // EL0, User mode of AArch32.
             0 | 0x10 if host => Ok(EL2_VHE),
-            0x11.. => Err(self.unknown("ttbcr", "address translation in AArch32 state")),
+            0x11.. => {
+                let what = format!("EL1 is in AArch32 state (cpsr {:#x}), whose tables are not walked", self.cpsr());
+                Err(ArchError::Unsupported { arch: self.arch, vcpu: self.vcpu, what })
+            }
             0xc..=0xf => Err(self.unknown("tcr_el3", "address translation at EL3")),
             0x8..=0xb => Ok(if self.get(HCR_EL2)? & HCR_E2H != 0 { EL2_VHE } else { EL2 }),
             _ => Ok(EL1),
@@ -304,7 +422,8 @@ impl Needed<'_> {
 /// How a vCPU translates addresses.
 ///
 /// # Errors
-/// [`ArchError::RegisterUnknown`] if a register of its regime is not known; registers of AArch32 and EL3 never are.
+/// [`ArchError::RegisterUnknown`] if a register of its regime is not known; those of EL3 never are.
+/// [`ArchError::Unsupported`] if EL1 is in AArch32 state.
 pub fn paging(arch: &'static str, vcpu: &Vcpu) -> Result<Paging, ArchError> {
     let needed = Needed { arch, vcpu: vcpu.id, registers: &vcpu.registers };
     let regime = needed.regime()?;
@@ -320,5 +439,7 @@ pub fn paging(arch: &'static str, vcpu: &Vcpu) -> Result<Paging, ArchError> {
             roots.extend(half.root(needed.get(ttbr)?));
         }
     }
-    Ok(Paging::Radix(Radix { form: tcr.form(sctlr_endian(sctlr)), roots }))
+    let mut form = tcr.form(sctlr_endian(sctlr));
+    form.features |= if regime.two_halves { 0 } else { ONE_LEVEL };
+    Ok(Paging::Radix(Radix { form, roots }))
 }

@@ -3,7 +3,9 @@
 //! i386 and x86-64 share the order: a vCPU of a PC may be in either mode, so rows written for one list are good for the
 //! other. Names are those of gdb's `i386-32bit.xml` and `i386-64bit.xml`; those of descriptor caches, which gdb has
 //! only as bases, go on in the same manner (`cs_limit`, `tr_flags`). `orig_eax` and `lma` are no registers of the CPU:
-//! the first is Linux's, the second is EFER.LMA where EFER itself is not known.
+//! the first is Linux's, the second is EFER.LMA where EFER itself is not known. Two more are of the machine rather than of the
+//! CPU: `a20` is 0 where address line 20 is held at 0 (QEMU's monitor shows it as `A20=`), and `c_bit` is the number of the
+//! address bit that marks encrypted pages of an SEV guest (CPUID 8000001F, EBX 5:0).
 
 use guestdump_arch::Reg;
 #[doc(hidden)]
@@ -58,6 +60,8 @@ macro_rules! x86_registers {
             $crate::registers::RegDef::new("cr4", $word),
             $crate::registers::RegDef::new("efer", 8),
             $crate::registers::RegDef::new("lma", 1),
+            $crate::registers::RegDef::new("a20", 1),
+            $crate::registers::RegDef::new("c_bit", 1),
             $($crate::registers::RegDef::new($more, $word),)*
         ]
     };
@@ -132,6 +136,10 @@ indices! {
     EFER = 51;
     /// EFER.LMA, where it is known without EFER.
     LMA = 52;
+    /// Whether address line 20 works.
+    A20 = 53;
+    /// Number of the address bit that means encryption.
+    C_BIT = 54;
     /// The first index that is not shared.
-    SHARED = 53;
+    SHARED = 55;
 }

@@ -39,6 +39,19 @@ fn every_span_of_pae_tables_agrees_with_the_naive_walker() {
     walks::enumeration_agrees(&ARCH, Scheme::Pae, 0..12);
 }
 
+/// Tables that have the bits of the line all the same, where a page may be above and below.
+#[test]
+fn a20_that_is_low_counts_nowhere() {
+    for scheme in [Scheme::Legacy, Scheme::Pae] {
+        walks::a_bit_does_not_count(&ARCH, scheme, 20, ("a20", 0), true);
+    }
+}
+
+#[test]
+fn the_encryption_bit_is_not_address() {
+    walks::a_bit_does_not_count(&ARCH, Scheme::Pae, 47, ("c_bit", 47), false);
+}
+
 #[test]
 fn addrxlat_agrees() {
     if !oracle::available() {

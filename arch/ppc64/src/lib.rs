@@ -2,6 +2,7 @@
 //!
 //! What follows "the ISA" below is the Power ISA, version 3.0B, where no other is named.
 
+pub mod hashed;
 pub mod linux;
 pub mod notes;
 pub mod paging;
@@ -9,7 +10,7 @@ pub mod registers;
 
 use guestdump_arch::{
     Arch, ArchError, CAbi, Class, DumpInfo, Endian, GuestFacts, Identity, LinuxLayout, NoteKind, Paging, RegDef,
-    Registers, Vcpu,
+    Registers, Space, Vcpu,
 };
 
 use registers::{HID0, LPCR, MSR, PVR};
@@ -30,7 +31,7 @@ static IDENTITY: Identity = Identity {
     elf_machine: EM_PPC64,
     qemu_targets: &["ppc64"],
     endians: &[Endian::Big, Endian::Little],
-    paging_forms: &["radix"],
+    paging_forms: &["radix", "hashed"],
 };
 
 /// The architecture.
@@ -115,6 +116,10 @@ impl Arch for Ppc64 {
 
     fn kernel_paging(&self, vcpu: &Vcpu) -> Result<Paging, ArchError> {
         paging::kernel(IDENTITY.name, vcpu)
+    }
+
+    fn spaces(&self, vcpu: &Vcpu) -> Vec<Space> {
+        paging::spaces(IDENTITY.name, vcpu)
     }
 
     fn linux(&self) -> Option<&'static dyn LinuxLayout> {

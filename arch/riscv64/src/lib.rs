@@ -9,7 +9,8 @@ pub mod paging;
 pub mod registers;
 
 use guestdump_arch::{
-    Arch, ArchError, CAbi, Class, DumpInfo, Endian, GuestFacts, Identity, LinuxLayout, NoteKind, Paging, RegDef, Vcpu,
+    Arch, ArchError, CAbi, Class, DumpInfo, Endian, GuestFacts, Identity, LinuxLayout, NoteKind, Paging, RegDef, Space,
+    Vcpu,
 };
 
 /// EM_RISCV, for 32-bit guests too: these are of ELFCLASS32 and not described here.
@@ -85,6 +86,10 @@ impl Arch for Riscv64 {
     /// A vCPU that is in the firmware for a moment has the kernel's satp all the same.
     fn kernel_paging(&self, vcpu: &Vcpu) -> Result<Paging, ArchError> {
         paging::supervisor(IDENTITY.name, vcpu)
+    }
+
+    fn spaces(&self, vcpu: &Vcpu) -> Vec<Space> {
+        paging::spaces(IDENTITY.name, vcpu)
     }
 
     fn linux(&self) -> Option<&'static dyn LinuxLayout> {

@@ -12,8 +12,8 @@
 //! - Machine mode does not translate; what it loads with mstatus.MPRV set is not looked at.
 //! - A vCPU that runs a guest of its own (V) translates in two stages, and is refused.
 
-use guestdump_arch::paging::form::{Entry, Form, Level, Radix, Root};
-use guestdump_arch::{ArchError, Endian, Paging, PhysAddr, Vcpu, VirtAddr, VirtRange};
+use guestdump_arch::paging::form::{Entry, Field, Form, Level, Radix, Rights, Root};
+use guestdump_arch::{ArchError, Endian, Paging, PhysAddr, Space, Vcpu, VirtAddr, VirtRange};
 
 use crate::registers::{MSTATUS, PRIV, SATP};
 
@@ -38,6 +38,8 @@ const R: u64 = 1 << 1;
 const W: u64 = 1 << 2;
 /// Entry: executable.
 const X: u64 = 1 << 3;
+/// Entry: for user mode.
+const U: u64 = 1 << 4;
 /// Entry: Svnapot, one of the entries of a larger page.
 const N: u64 = 1 << 63;
 /// The PPN in an entry, bits 53:10, becomes bits 55:12 of an address.
@@ -81,16 +83,58 @@ const fn napot(address: u64, shift: u8) -> Entry {
     Entry::Invalid
 }
 
+/// What a leaf allows (4.3.1): supervisor mode gets at pages of user mode with sstatus.SUM, and never executes them.
+fn rights(_form: &Form, _level: usize, _shift: u8, raw: u64) -> Rights {
+    if raw & (R | W | X) == 0 {
+        return Rights::ALL;
+    }
+    Rights::ALL
+        .without_if(raw & R == 0, Rights::READ)
+        .without_if(raw & W == 0, Rights::WRITE)
+        .without_if(raw & X == 0, Rights::EXECUTE)
+        .without_if(raw & U == 0, Rights::USER)
+        .without_if(raw & U != 0, Rights::KERNEL_EXECUTE)
+}
+
+/// Figure 4.21 and its like for Sv48 and Sv57.
+const fn fields(_form: &Form, _level: usize, _shift: u8, raw: u64) -> &'static [Field] {
+    const FIELDS: &[Field] = &[
+        Field::bit("N", 63),
+        Field::bits("PBMT", 61, 62),
+        Field::bits("RSW", 8, 9),
+        Field::bit("D", 7),
+        Field::bit("A", 6),
+        Field::bit("G", 5),
+        Field::bit("U", 4),
+        Field::bit("X", 3),
+        Field::bit("W", 2),
+        Field::bit("R", 1),
+        Field::bit("V", 0),
+    ];
+    const NOT_VALID: &[Field] = &[Field::bit("V", 0)];
+    if raw & V == 0 { NOT_VALID } else { FIELDS }
+}
+
 /// The two canonical halves of `bits`-bit addresses, translated from the same table.
 fn halves(bits: u32, table: PhysAddr, level: usize) -> Vec<Root> {
     let half = 1_u64 << (bits - 1);
     let low = VirtRange::new(VirtAddr(0), VirtAddr(half - 1));
     let high = VirtRange::new(VirtAddr(half.wrapping_neg()), VirtAddr(u64::MAX));
-    [low, high].into_iter().flatten().map(|virt| Root { virt, table, level, entries: None }).collect()
+    [low, high].into_iter().flatten().map(|virt| Root { virt, table, level, entries: None, ignored: 0 }).collect()
 }
 
 fn tables(name: &'static str, bits: u32, level: usize, satp: u64, endian: Endian) -> Paging {
-    let form = Form { name, levels: LEVELS, entry_bytes: 8, endian, address_mask: ADDRESS, features: 0, decode };
+    let form = Form {
+        name,
+        levels: LEVELS,
+        entry_bytes: 8,
+        endian,
+        address_mask: ADDRESS,
+        features: 0,
+        decode,
+        rights,
+        fields,
+    };
     let table = PhysAddr((satp & SATP_PPN) << PAGE_SHIFT);
     Paging::Radix(Radix { form, roots: halves(bits, table, level) })
 }
@@ -111,13 +155,22 @@ fn mode(arch: &'static str, vcpu: &Vcpu) -> Result<u64, ArchError> {
 /// How a vCPU translates addresses.
 ///
 /// # Errors
-/// [`ArchError::RegisterUnknown`] if satp is not known or its MODE none that is defined; and of a vCPU in virtualisation
-/// mode, whose tables vsatp and hgatp give.
+/// [`ArchError::RegisterUnknown`] if satp is not known; and of a vCPU in virtualisation mode, whose tables vsatp and hgatp
+/// give. [`ArchError::Unsupported`] if the MODE of satp is none that is defined.
 pub fn paging(arch: &'static str, vcpu: &Vcpu) -> Result<Paging, ArchError> {
     match mode(arch, vcpu)? {
         MACHINE => Ok(Paging::Off),
         _ => supervisor(arch, vcpu),
     }
+}
+
+/// The space that the vCPU is in; and the kernel's, where the firmware does not translate.
+pub fn spaces(arch: &'static str, vcpu: &Vcpu) -> Vec<Space> {
+    let mut spaces = vec![Space { name: "current", paging: paging(arch, vcpu) }];
+    if vcpu.registers.get(PRIV) == Some(MACHINE) {
+        spaces.push(Space { name: "supervisor", paging: supervisor(arch, vcpu) });
+    }
+    spaces
 }
 
 /// How supervisor mode of a vCPU translates addresses, also while the vCPU is in the firmware's machine mode. Tables are
@@ -135,6 +188,9 @@ pub fn supervisor(arch: &'static str, vcpu: &Vcpu) -> Result<Paging, ArchError> 
         8 => Ok(tables("Sv39", 39, 2, satp, endian)),
         9 => Ok(tables("Sv48", 48, 1, satp, endian)),
         10 => Ok(tables("Sv57", 57, 0, satp, endian)),
-        _ => Err(unknown(arch, vcpu, "satp", "address translation (its MODE is none that is defined)")),
+        mode => {
+            let what = format!("satp {satp:#x} has MODE {mode}, which is none that is defined");
+            Err(ArchError::Unsupported { arch, vcpu: vcpu.id, what })
+        }
     }
 }

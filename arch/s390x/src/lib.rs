@@ -6,7 +6,8 @@ pub mod paging;
 pub mod registers;
 
 use guestdump_arch::{
-    Arch, ArchError, CAbi, Class, DumpInfo, Endian, GuestFacts, Identity, LinuxLayout, NoteKind, Paging, RegDef, Vcpu,
+    Arch, ArchError, CAbi, Class, DumpInfo, Endian, GuestFacts, Identity, LinuxLayout, NoteKind, Paging, RegDef, Space,
+    Vcpu,
 };
 
 /// EM_S390.
@@ -73,6 +74,10 @@ impl Arch for S390x {
 
     fn kernel_paging(&self, vcpu: &Vcpu) -> Result<Paging, ArchError> {
         paging::home(IDENTITY.name, vcpu)
+    }
+
+    fn spaces(&self, vcpu: &Vcpu) -> Vec<Space> {
+        paging::spaces(IDENTITY.name, vcpu)
     }
 
     fn linux(&self) -> Option<&'static dyn LinuxLayout> {

@@ -11,8 +11,8 @@
 //! addressing mode is cut before translation is the business of whoever asks.
 
 use guestdump_arch::paging::Swap;
-use guestdump_arch::paging::form::{Entry, Form, Level, Radix, Root};
-use guestdump_arch::{ArchError, Endian, Paging, PhysAddr, Reg, Vcpu, VirtAddr, VirtRange};
+use guestdump_arch::paging::form::{Entry, Field, Form, Level, Radix, Rights, Root};
+use guestdump_arch::{ArchError, Endian, Paging, PhysAddr, Reg, Space, Vcpu, VirtAddr, VirtRange};
 
 use crate::registers::{CR0, PREFIX, PSWM, cr};
 
@@ -25,6 +25,8 @@ const fn bit(number: u32) -> u64 {
 const PSW_DAT: u64 = bit(5);
 /// PSW: address-space control, bits 16 and 17.
 const PSW_AS_SHIFT: u32 = 63 - 17;
+/// CR0: instruction-execution-protection enablement.
+const CR0_EXECUTE_PROTECTION: u64 = bit(20);
 /// CR0: enhanced-DAT enablement, without which there are no large pages.
 const CR0_EDAT: u64 = bit(40);
 
@@ -46,6 +48,10 @@ const ORIGIN: u64 = !0xfff;
 const PAGE_TABLE_ORIGIN: u64 = !0x7ff;
 /// Page-table entry: invalid.
 const PAGE_INVALID: u64 = bit(53);
+/// All entries: DAT protection. In region-table entries with enhanced DAT only.
+const PROTECTED: u64 = bit(54);
+/// Entries that map a page: instruction-execution protection.
+const NO_EXECUTE: u64 = bit(55);
 /// Page-table entry: must be zero.
 const PAGE_ZERO: u64 = bit(52);
 
@@ -58,9 +64,13 @@ const LEVELS: &[Level] = &[
 ];
 /// Index of the segment table in [`LEVELS`]; a designation or table type of n is n levels above it.
 const SEGMENT: usize = 3;
+/// Index of the region-third table.
+const REGION_THIRD: usize = 2;
 
 /// Feature of the form: enhanced DAT applies.
 const EDAT: u32 = 1;
+/// Feature of the form: instruction-execution protection is enabled.
+const EXECUTE_PROTECTION: u32 = 4;
 /// Feature of the form: the space is private.
 const PRIVATE: u32 = 2;
 
@@ -104,22 +114,61 @@ const fn quarters(offset: u64, length: u64) -> core::ops::Range<u32> {
     (offset as u32 * 512)..((length as u32 + 1) * 512)
 }
 
+/// "Access Exceptions Recognized": protection is the same to the kernel and the user; keys are not looked at.
+fn rights(form: &Form, level: usize, shift: u8, raw: u64) -> Rights {
+    let counts = level >= SEGMENT || form.features & EDAT != 0;
+    let is_page = matches!(decode(form, level, shift, raw), Entry::Leaf { .. });
+    let no_execute = is_page && form.features & EXECUTE_PROTECTION != 0 && raw & NO_EXECUTE != 0;
+    Rights::ALL.without_if(counts && raw & PROTECTED != 0, Rights::WRITE).without_if(no_execute, Rights::EXECUTE)
+}
+
+/// Names in the figures of "Region-Table Entries", "Segment-Table Entries", "Page-Table Entries".
+const fn fields(form: &Form, level: usize, _shift: u8, raw: u64) -> &'static [Field] {
+    const P: Field = Field::bit("P", 9);
+    const TT: Field = Field::bits("TT", 2, 3);
+    const I: Field = Field::bit("I", 5);
+    const PAGE_I: Field = Field::bit("I", 10);
+    const TF: Field = Field::bits("TF", 6, 7);
+    const TL: Field = Field::bits("TL", 0, 1);
+    const CR: Field = Field::bit("CR", 4);
+    const CS: Field = Field::bit("CS", 4);
+    const FC: Field = Field::bit("FC", 10);
+    const AV: Field = Field::bit("AV", 16);
+    const ACC: Field = Field::bits("ACC", 12, 15);
+    const F: Field = Field::bit("F", 11);
+    const IEP: Field = Field::bit("IEP", 8);
+    let large = form.features & EDAT != 0 && raw & FORMAT != 0;
+    match level {
+        ..REGION_THIRD => &[P, TF, I, TT, TL],
+        REGION_THIRD if large => &[AV, ACC, F, FC, P, IEP, I, CR, TT],
+        REGION_THIRD => &[FC, P, TF, I, CR, TT, TL],
+        SEGMENT if large => &[AV, ACC, F, FC, P, IEP, I, CS, TT],
+        SEGMENT => &[FC, P, I, CS, TT],
+        _ => &[PAGE_I, P, IEP],
+    }
+}
+
 /// "Address-Space-Control Element": the space starts at 0 and is as large as its first table can map.
-fn tables(asce: u64, edat: bool) -> Radix {
+fn tables(asce: u64, cr0: u64) -> Radix {
     let level = SEGMENT - type_of(asce);
     let private = if asce & ASCE_PRIVATE == 0 { 0 } else { PRIVATE };
+    let edat = if cr0 & CR0_EDAT == 0 { 0 } else { EDAT };
+    let execute_protection = if cr0 & CR0_EXECUTE_PROTECTION == 0 { 0 } else { EXECUTE_PROTECTION };
     let form = Form {
         name: "z/Architecture DAT",
         levels: LEVELS,
         entry_bytes: 8,
         endian: Endian::Big,
         address_mask: ORIGIN,
-        features: private | if edat { EDAT } else { 0 },
+        features: private | edat | execute_protection,
         decode,
+        rights,
+        fields,
     };
     let bits = LEVELS.get(level).map_or(64, |first| u32::from(first.shift) + u32::from(first.bits));
     let last = VirtAddr(u64::MAX.checked_shr(64_u32.saturating_sub(bits)).unwrap_or(u64::MAX));
-    let root = |virt| Root { virt, table: PhysAddr(asce & ORIGIN), level, entries: Some(quarters(0, asce & 3)) };
+    let root =
+        |virt| Root { virt, table: PhysAddr(asce & ORIGIN), level, entries: Some(quarters(0, asce & 3)), ignored: 0 };
     Radix { form, roots: VirtRange::new(VirtAddr(0), last).map(root).into_iter().collect() }
 }
 
@@ -139,7 +188,7 @@ fn need(arch: &'static str, vcpu: &Vcpu, reg: Reg) -> Result<u64, ArchError> {
 fn prefixed(arch: &'static str, vcpu: &Vcpu, real: Paging) -> Result<Paging, ArchError> {
     match need(arch, vcpu, PREFIX)? & PREFIX_MASK {
         0 => Ok(real),
-        prefix => Ok(Paging::Swapped(Box::new(real), Swap { at: PhysAddr(prefix), len_bytes: PREFIX_AREA })),
+        prefix => Ok(Paging::Swapped(Box::new(real), Swap::Areas { at: PhysAddr(prefix), len_bytes: PREFIX_AREA })),
     }
 }
 
@@ -149,8 +198,7 @@ fn space(arch: &'static str, vcpu: &Vcpu, control: u16) -> Result<Paging, ArchEr
     if asce & ASCE_REAL != 0 {
         return prefixed(arch, vcpu, Paging::Off);
     }
-    let edat = need(arch, vcpu, CR0)? & CR0_EDAT != 0;
-    prefixed(arch, vcpu, Paging::Radix(tables(asce, edat)))
+    prefixed(arch, vcpu, Paging::Radix(tables(asce, need(arch, vcpu, CR0)?)))
 }
 
 /// The home space, whatever the vCPU runs: the kernel's of Linux 5.11 and later.
@@ -159,6 +207,31 @@ fn space(arch: &'static str, vcpu: &Vcpu, control: u16) -> Result<Paging, ArchEr
 /// [`ArchError::RegisterUnknown`] if CR0, CR13 or the prefix is not known.
 pub fn home(arch: &'static str, vcpu: &Vcpu) -> Result<Paging, ArchError> {
     space(arch, vcpu, 13)
+}
+
+/// The space that the vCPU is in, then the others that its control registers designate: each once.
+pub fn spaces(arch: &'static str, vcpu: &Vcpu) -> Vec<Space> {
+    let current = vcpu.registers.get(PSWM).filter(|psw| psw & PSW_DAT != 0).map(control_of);
+    let mut seen: Vec<u64> = current.and_then(|control| vcpu.registers.get(cr(control))).into_iter().collect();
+    let mut spaces = vec![Space { name: "current", paging: paging(arch, vcpu) }];
+    for (name, control) in [("primary", 1), ("secondary", 7), ("home", 13)] {
+        let asce = vcpu.registers.get(cr(control));
+        if Some(control) == current || asce.is_some_and(|asce| seen.contains(&asce)) {
+            continue;
+        }
+        seen.extend(asce);
+        spaces.push(Space { name, paging: space(arch, vcpu, control) });
+    }
+    spaces
+}
+
+/// The control register that designates the space which a PSW picks.
+const fn control_of(psw: u64) -> u16 {
+    match (psw >> PSW_AS_SHIFT) & 3 {
+        2 => 7,
+        3 => 13,
+        _ => 1,
+    }
 }
 
 /// How a vCPU translates the addresses of its data. In access-register mode that is by access register; the primary
@@ -171,9 +244,5 @@ pub fn paging(arch: &'static str, vcpu: &Vcpu) -> Result<Paging, ArchError> {
     if psw & PSW_DAT == 0 {
         return prefixed(arch, vcpu, Paging::Off);
     }
-    match (psw >> PSW_AS_SHIFT) & 3 {
-        2 => space(arch, vcpu, 7),
-        3 => home(arch, vcpu),
-        _ => space(arch, vcpu, 1),
-    }
+    space(arch, vcpu, control_of(psw))
 }

@@ -6,10 +6,11 @@ mod common;
 use common::naive::{self, Answer};
 use common::tables::{HOME, Shape, Tables};
 use common::{oracle, read};
+use guestdump_arch::conformance::tables::Told;
 use guestdump_arch::conformance::{Random, TestMemory, check_walks, describe, walk_cases};
 use guestdump_arch::paging::Target;
 use guestdump_arch::paging::walk::Walker;
-use guestdump_arch::{Arch, ArchError, PhysAddr, Registers, Vcpu, VirtAddr};
+use guestdump_arch::{Arch, ArchError, Endian, Paging, PhysAddr, Registers, Vcpu, VirtAddr};
 use guestdump_s390x::{ARCH, paging};
 
 const FIXTURE: &str = "paging/s390x.txt";
@@ -33,11 +34,13 @@ fn random_tables_agree_with_the_naive_walker() {
         let tables = Tables::random(shape, &mut rng);
         let (paging, memory) = (tables.paging(), tables.memory());
         let mut walker = Walker::new(&paging, &memory);
+        let told = Told::of(&paging, &memory);
         for _ in 0..60 {
             let virt = tables.address(&mut rng);
             let span = walker.span_at(VirtAddr(virt)).unwrap();
             let Answer { text, size, .. } = tables.naive(virt);
             let fixture = || tables.fixture(&format!("seed {seed}"), &[virt]);
+            told.check(virt, &text);
             assert_eq!(describe(&paging, &span, virt), text, "{virt:#x} of\n{}", fixture());
             if size > 0 {
                 let around = (virt & !(size - 1), virt | (size - 1));
@@ -290,4 +293,36 @@ fn qemu_agrees_on_the_fixture() {
             assert_eq!(ours, theirs, "[{}] {virt:#x}", case.name);
         }
     }
+}
+
+/// The current space, then those that other control registers designate, each once; real mode too has a prefix.
+#[test]
+fn spaces_of_a_vcpu() {
+    // Segment tables at 0x1000, 0x2000, 0x3000 whose entry 0 maps 1 MiB at 0x100000, 0x200000, 0x300000.
+    let mut memory = TestMemory::default();
+    (1..=3).for_each(|n| memory.put_int(n << 12, 8, Endian::Big, n << 20 | 0x400));
+    let spaces = |psw: u64, others: &[(&str, u64)]| {
+        let mut registers = Registers::unknown(ARCH.registers());
+        for (name, value) in [("pswm", psw), ("cr0", 1 << 23), ("prefix", 0)].iter().chain(others) {
+            registers.set_named(name, &value.to_le_bytes()).unwrap();
+        }
+        let at = |paging: Paging| Walker::new(&paging, &memory).translate(VirtAddr(0x123)).unwrap().unwrap().0;
+        let spaces = ARCH.spaces(&Vcpu { id: 1, registers }).into_iter();
+        spaces.map(|space| (space.name, space.paging.map(at).map_err(|error| error.to_string()))).collect::<Vec<_>>()
+    };
+    let all = [("cr1", 0x1003), ("cr7", 0x2003), ("cr13", 0x3003)];
+    let named = |names: &[(&'static str, u64)]| names.iter().map(|(name, at)| (*name, Ok(*at))).collect::<Vec<_>>();
+    // Primary, secondary, home, access-register mode; DAT off.
+    let (primary, secondary, home) = (("primary", 0x10_0123), ("secondary", 0x20_0123), ("home", 0x30_0123));
+    assert_eq!(spaces(0x0400_0001_8000_0000, &all), named(&[("current", 0x10_0123), secondary, home]));
+    assert_eq!(spaces(0x0400_8001_8000_0000, &all), named(&[("current", 0x20_0123), primary, home]));
+    assert_eq!(spaces(0x0400_c001_8000_0000, &all), named(&[("current", 0x30_0123), primary, secondary]));
+    assert_eq!(spaces(0x0400_4001_8000_0000, &all), named(&[("current", 0x10_0123), secondary, home]));
+    assert_eq!(spaces(0x0000_0001_8000_0000, &all), named(&[("current", 0x123), primary, secondary, home]));
+    // One space in two registers; a real space; one that is not known.
+    let same = [("cr1", 0x1003), ("cr7", 0x1003), ("cr13", 0x20)];
+    assert_eq!(spaces(0x0400_0001_8000_0000, &same), named(&[("current", 0x10_0123), ("home", 0x123)]));
+    let unknown = "s390x: register cr13 of vCPU 1 is not known, and address translation needs it".to_owned();
+    let found = spaces(0x0400_0001_8000_0000, &all[..2]);
+    assert_eq!(found, [("current", Ok(0x10_0123)), ("secondary", Ok(0x20_0123)), ("home", Err(unknown))]);
 }

@@ -1,7 +1,9 @@
 //! Address translation: what a vCPU says about it ([`Paging`]), geometry as data ([`form`]), and the one radix walker
-//! ([`walk`]). Architectures give forms and roots; they never loop over tables.
+//! ([`walk`]), and the one that goes through all tables ([`survey`]). Architectures give forms and roots; they never loop over tables.
 
 pub mod form;
+pub mod mappings;
+pub mod survey;
 pub mod walk;
 
 use core::fmt;
@@ -9,7 +11,9 @@ use core::fmt;
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
 use crate::memory::PhysMemory;
 use form::Radix;
-use walk::WalkError;
+use mappings::{Bound, Visitor};
+use survey::Survey;
+use walk::{Step, WalkError};
 
 /// How a vCPU translates addresses at the moment.
 #[derive(Debug)]
@@ -20,7 +24,8 @@ pub enum Paging {
     Radix(Radix),
     /// By other means: the hashed page table of ppc64.
     Custom(Box<dyn Spans>),
-    /// In one of these ways, after which two areas of memory change places: prefixing of s390x. Tables are not affected.
+    /// In one of these ways, and what that gives is not yet where memory is: prefixing of s390x, the A20 line of a PC.
+    /// Addresses of tables are already those of memory.
     Swapped(Box<Paging>, Swap),
 }
 
@@ -34,27 +39,59 @@ impl Paging {
             Self::Off | Self::Custom(_) => None,
         }
     }
+
+    /// The other means, if it is by those.
+    #[must_use]
+    pub fn custom(&self) -> Option<&dyn Spans> {
+        match self {
+            Self::Custom(spans) => Some(spans.as_ref()),
+            Self::Swapped(paging, _) => paging.custom(),
+            Self::Off | Self::Radix(_) => None,
+        }
+    }
+
+    /// Whether addresses are translated by tables at all.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.radix().is_some() || self.custom().is_some()
+    }
 }
 
-/// The `len_bytes` from 0 on and those from `at` on change places. `at` is not below `len_bytes`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Swap {
-    /// Start of the other area.
-    pub at: PhysAddr,
-    /// Length of each, not 0.
-    pub len_bytes: u64,
+/// What becomes of an address behind translation.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Swap {
+    /// The `len_bytes` from 0 on and those from `at` on change places. `at` is not below `len_bytes`, which is not 0.
+    Areas {
+        /// Start of the other area.
+        at: PhysAddr,
+        /// Length of each.
+        len_bytes: u64,
+    },
+    /// A bit is always 0.
+    Without {
+        /// Its number.
+        bit: u8,
+    },
 }
 
 impl Swap {
     /// First and last of the addresses around `phys` that stay together, and where the first goes.
     fn area(self, phys: u64) -> (u64, u64, u64) {
-        let (len, at) = (self.len_bytes, self.at.0);
-        let end = at.saturating_add(len);
-        match phys {
-            _ if phys < len => (0, len.saturating_sub(1), at),
-            _ if phys < at => (len, at - 1, len),
-            _ if phys < end => (at, end - 1, 0),
-            _ => (end, u64::MAX, end),
+        match self {
+            Self::Areas { at: PhysAddr(at), len_bytes: len } => {
+                let end = at.saturating_add(len);
+                match phys {
+                    _ if phys < len => (0, len.saturating_sub(1), at),
+                    _ if phys < at => (len, at - 1, len),
+                    _ if phys < end => (at, end - 1, 0),
+                    _ => (end, u64::MAX, end),
+                }
+            }
+            Self::Without { bit } => {
+                let bit = 1_u64.checked_shl(u32::from(bit)).unwrap_or(0);
+                let first = phys & !bit.saturating_sub(1);
+                (first, first | bit.saturating_sub(1), first & !bit)
+            }
         }
     }
 
@@ -146,4 +183,16 @@ pub trait Spans: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`WalkError`] if memory that exists cannot be read.
     fn span_at(&self, memory: &dyn PhysMemory, virt: VirtAddr) -> Result<Span, WalkError>;
+
+    /// How `virt` is looked up, for people: one line for each table entry that is looked at, and the end.
+    ///
+    /// # Errors
+    /// As [`Spans::span_at`].
+    fn steps(&self, memory: &dyn PhysMemory, virt: VirtAddr) -> Result<Vec<Step>, WalkError>;
+
+    /// Everything that is mapped, in an order of its own.
+    ///
+    /// # Errors
+    /// [`mappings::Bound`] if the survey's bound is hit or the visitor has enough.
+    fn visit(&self, survey: &mut Survey, memory: &dyn PhysMemory, visitor: &mut dyn Visitor) -> Result<(), Bound>;
 }

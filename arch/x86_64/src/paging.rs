@@ -5,7 +5,9 @@
 
 use guestdump_arch::paging::form::{Form, Level, Radix, Root};
 use guestdump_arch::{ArchError, Endian, Paging, PhysAddr, Vcpu, VirtAddr, VirtRange};
-use guestdump_i386::paging::{ADDRESS, CR0_PG, GIB_PAGES, need, outside_long_mode, wide};
+use guestdump_i386::paging::{
+    CR0_PG, GIB_PAGES, address_mask, behind_a20, need, outside_long_mode, rights, wide, wide_fields,
+};
 use guestdump_i386::registers::{CR0, CR3, CR4};
 
 use crate::notes::long_mode;
@@ -26,31 +28,33 @@ fn halves(bits: u32, table: PhysAddr, level: usize) -> Vec<Root> {
     let half = 1_u64 << (bits - 1);
     let low = VirtRange::new(VirtAddr(0), VirtAddr(half - 1));
     let high = VirtRange::new(VirtAddr(half.wrapping_neg()), VirtAddr(u64::MAX));
-    [low, high].into_iter().flatten().map(|virt| Root { virt, table, level, entries: None }).collect()
+    [low, high].into_iter().flatten().map(|virt| Root { virt, table, level, entries: None, ignored: 0 }).collect()
 }
 
 /// Tables of a vCPU in long mode.
-fn long_mode_tables(cr3: u64, la57: bool) -> Radix {
+fn long_mode_tables(cr3: u64, address_mask: u64, la57: bool) -> Radix {
     let (name, bits, level) = if la57 { ("x86 5-level", 57, 0) } else { ("x86 4-level", 48, 1) };
     let form = Form {
         name,
         levels: LEVELS,
         entry_bytes: 8,
         endian: Endian::Little,
-        address_mask: ADDRESS,
+        address_mask,
         features: GIB_PAGES,
         decode: wide,
+        rights,
+        fields: wide_fields,
     };
-    Radix { form, roots: halves(bits, PhysAddr(cr3 & ADDRESS), level) }
+    Radix { form, roots: halves(bits, PhysAddr(cr3 & address_mask), level) }
 }
 
 /// How a vCPU translates addresses.
 ///
 /// # Errors
-/// [`ArchError::RegisterUnknown`] if a control register or EFER is not known.
+/// [`ArchError::RegisterUnknown`] if a control register or EFER is not known; of [`address_mask`].
 pub fn paging(arch: &'static str, vcpu: &Vcpu) -> Result<Paging, ArchError> {
     if need(arch, vcpu, CR0, "cr0")? & CR0_PG == 0 {
-        return Ok(Paging::Off);
+        return Ok(behind_a20(vcpu, Paging::Off));
     }
     let unknown =
         ArchError::RegisterUnknown { arch, vcpu: vcpu.id, register: "efer", needed_for: "address translation" };
@@ -58,5 +62,6 @@ pub fn paging(arch: &'static str, vcpu: &Vcpu) -> Result<Paging, ArchError> {
         return outside_long_mode(arch, vcpu);
     }
     let cr4 = need(arch, vcpu, CR4, "cr4")?;
-    Ok(Paging::Radix(long_mode_tables(need(arch, vcpu, CR3, "cr3")?, cr4 & CR4_LA57 != 0)))
+    let (cr3, mask) = (need(arch, vcpu, CR3, "cr3")?, address_mask(arch, vcpu)?);
+    Ok(behind_a20(vcpu, Paging::Radix(long_mode_tables(cr3, mask, cr4 & CR4_LA57 != 0))))
 }

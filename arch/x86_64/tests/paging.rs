@@ -1,12 +1,15 @@
 //! Page tables of x86-64, and those of i386 under a vCPU that is not in long mode: fixtures, a naive walker,
 //! libkdumpfile.
+#![allow(clippy::unwrap_used, reason = "code of tests")]
 
 #[path = "../../i386/tests/common/mod.rs"]
 mod common;
 
 use common::tables::Scheme;
 use common::{oracle, read, walks};
-use guestdump_arch::conformance::check_walks;
+use guestdump_arch::conformance::{TestMemory, check_walks};
+use guestdump_arch::paging::walk::Walker;
+use guestdump_arch::{Arch, Registers, Vcpu, VirtAddr};
 use guestdump_x86_64::ARCH;
 
 #[test]
@@ -49,6 +52,46 @@ fn every_span_of_4_level_tables_agrees_with_the_naive_walker() {
 #[test]
 fn every_span_of_5_level_tables_agrees_with_the_naive_walker() {
     walks::enumeration_agrees(&ARCH, Scheme::FiveLevel, 0..12);
+}
+
+#[test]
+fn a20_that_is_low_counts_nowhere() {
+    for scheme in [Scheme::FourLevel, Scheme::FiveLevel] {
+        walks::a_bit_does_not_count(&ARCH, scheme, 20, ("a20", 0), true);
+    }
+}
+
+#[test]
+fn the_encryption_bit_is_not_address() {
+    for (scheme, bit) in [(Scheme::FourLevel, 47), (Scheme::FiveLevel, 51)] {
+        walks::a_bit_does_not_count(&ARCH, scheme, bit, ("c_bit", bit.into()), false);
+    }
+}
+
+/// Real mode, where the line was for.
+#[test]
+fn a20_counts_without_paging() {
+    let registers = |a20| [("cr0", 0x10), ("a20", a20)];
+    let translate = |a20, virt| {
+        let mut vcpu = Vcpu { id: 2, registers: Registers::unknown(ARCH.registers()) };
+        for (name, value) in registers(a20) {
+            vcpu.registers.set_named(name, &u64::to_le_bytes(value)).unwrap();
+        }
+        let paging = ARCH.paging(&vcpu).unwrap();
+        Walker::new(&paging, &TestMemory::default()).translate(VirtAddr(virt)).unwrap().unwrap().0
+    };
+    assert_eq!([translate(1, 0x10_ffef), translate(0, 0x10_ffef)], [0x10_ffef, 0xffef]);
+    assert_eq!([translate(0, 0x2f_ffff), translate(0, 0x3f_ffff)], [0x2f_ffff, 0x2f_ffff]);
+}
+
+#[test]
+fn an_encryption_bit_that_cannot_be_one_is_refused() {
+    let mut vcpu = Vcpu { id: 2, registers: Registers::unknown(ARCH.registers()) };
+    for (name, value) in [("cr0", 0x8000_0001_u64), ("cr3", 0), ("cr4", 0x20), ("efer", 0xd01), ("c_bit", 52)] {
+        vcpu.registers.set_named(name, &value.to_le_bytes()).unwrap();
+    }
+    let error = ARCH.paging(&vcpu).unwrap_err().to_string();
+    assert_eq!(error, "x86_64: vCPU 2: c_bit 52 is none of the address bits 32 to 51");
 }
 
 #[test]

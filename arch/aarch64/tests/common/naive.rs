@@ -52,9 +52,19 @@ pub fn ia_size(tcr: u64, high: bool) -> u64 {
     (64 - txsz).min(longest).max(if k64 { 17 } else { 16 })
 }
 
+/// `virt` with bit 55 in the place of a tag, where TBI0 (bit 37) or TBI1 (bit 38) says that it has one.
+pub fn untagged(tcr: u64, virt: u64) -> u64 {
+    match (field(virt, 55, 55), field(tcr, 37, 37), field(tcr, 38, 38)) {
+        (0, 1, _) => field(virt, 55, 0),
+        (1, _, 1) => virt | 0xff00_0000_0000_0000,
+        _ => virt,
+    }
+}
+
 /// What `virt` translates to.
 pub fn walk(ram: &Ram, regime: &Regime, virt: u64) -> Answer {
     let tcr = regime.tcr;
+    let virt = untagged(tcr, virt);
     let high = field(virt, 55, 55) == 1;
     let (page, iasize) = (page_bits(tcr, high), ia_size(tcr, high));
     let off = field(tcr, if high { 23 } else { 7 }, if high { 23 } else { 7 }) == 1;

@@ -65,7 +65,10 @@ pub struct Tables {
 impl Tables {
     /// A few tables; most entries lead to another of them.
     pub fn random(scheme: Scheme, rng: &mut Random) -> Self {
-        Self::random_below(scheme, if scheme.wide { 0x000f_ffff_ffff_ffff } else { 0xffff_ffff_ffff }, rng)
+        let room = if scheme.wide { 0x000f_ffff_ffff_ffff } else { 0xffff_ffff_ffff };
+        let mut tables = Self::random_below(scheme, room, rng);
+        tables.regime.tcr |= rng.below(4) << 37;
+        tables
     }
 
     /// The same, of addresses that have only bits of `room`.
@@ -149,7 +152,9 @@ impl Tables {
             }
         }
         let inside = (1 << naive::ia_size(self.regime.tcr, high)) - 1;
-        if high { virt | !inside } else { virt & inside }
+        let plain = if high { virt | !inside } else { virt & inside };
+        // A tag, which may count or not.
+        if rng.one_in(8) { plain ^ rng.bits() << 56 } else { plain }
     }
 
     /// What the naive walker says.

@@ -48,6 +48,8 @@ pub struct Tables {
     pub scheme: Scheme,
     pub cr3: u64,
     pub pse: bool,
+    /// Registers besides those of paging.
+    pub more: Vec<(&'static str, u64)>,
     pub ram: Ram,
     /// Indices at which tables have entries.
     pub indices: Vec<u64>,
@@ -56,7 +58,7 @@ pub struct Tables {
 impl Tables {
     /// Without any RAM yet.
     pub fn empty(scheme: Scheme, cr3: u64) -> Self {
-        Self { scheme, cr3, pse: true, ram: Ram::new(), indices: Vec::new() }
+        Self { scheme, cr3, pse: true, more: Vec::new(), ram: Ram::new(), indices: Vec::new() }
     }
 
     /// A few pages of tables; most entries lead to another of these pages.
@@ -143,7 +145,7 @@ impl Tables {
     /// What guestdump takes a vCPU with these tables to do.
     pub fn paging(&self, arch: &dyn Arch) -> Paging {
         let mut vcpu = Vcpu { id: 0, registers: Registers::unknown(arch.registers()) };
-        for (name, value) in self.registers() {
+        for (name, value) in self.registers().into_iter().chain(self.more.iter().copied()) {
             vcpu.registers.set_named(name, &value.to_le_bytes()).unwrap();
         }
         arch.paging(&vcpu).unwrap()

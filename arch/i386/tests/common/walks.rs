@@ -1,5 +1,6 @@
 //! guestdump's walker against the naive one: on random addresses, and over whole address spaces.
 
+use guestdump_arch::conformance::tables::Told;
 use guestdump_arch::conformance::{Random, describe};
 use guestdump_arch::paging::walk::Walker;
 use guestdump_arch::paging::{Span, Target};
@@ -17,12 +18,14 @@ pub fn random_tables_agree(arch: &dyn Arch, scheme: Scheme, cases: u64, addresse
         let tables = Tables { pse: !rng.one_in(4), ..Tables::random(scheme, &mut rng) };
         let (paging, memory) = (tables.paging(arch), tables.memory());
         let mut walker = Walker::new(&paging, &memory);
+        let told = Told::of(&paging, &memory);
         for _ in 0..addresses {
             let virt = tables.address(&mut rng);
             let span = walker.span_at(VirtAddr(virt)).unwrap();
             let (found, expected) = (describe(&paging, &span, virt), tables.naive(ReservedPs::Invalid, virt));
             let fixture = || tables.fixture(&format!("seed {seed}"), &[virt]);
             assert_eq!(found, expected.text, "{virt:#x} of\n{}", fixture());
+            told.check(virt, &expected.text);
             if expected.size > 0 {
                 let around = (virt & !(expected.size - 1), virt | (expected.size - 1));
                 assert_eq!((span.virt.first().0, span.virt.last().0), around, "{virt:#x} of\n{}", fixture());
@@ -34,6 +37,53 @@ pub fn random_tables_agree(arch: &dyn Arch, scheme: Scheme, cases: u64, addresse
     // The generator is worth something: all kinds of answers occur.
     let all = cases * addresses;
     assert!(mapped > all / 4 && mapped < all * 3 / 4 && deep > all / 4, "{mapped} mapped, {deep} deep of {all}");
+}
+
+/// An address bit that does not count: where entries and CR3 have it, with `register` saying so, all is as if they had not.
+/// `clear`: that it is 0 in what comes out, even in an address inside of a page.
+pub fn a_bit_does_not_count(arch: &dyn Arch, scheme: Scheme, bit: u32, register: (&'static str, u64), clear: bool) {
+    let mut mapped = 0;
+    for seed in 0..100 {
+        let mut rng = Random(seed);
+        let (plain, spoiled) = with_and_without(scheme, bit, register, &mut rng);
+        let (paging, memory) = (spoiled.paging(arch), spoiled.memory());
+        let (mut walker, told) = (Walker::new(&paging, &memory), Told::of(&paging, &memory));
+        for _ in 0..60 {
+            let virt = plain.address(&mut rng);
+            let naive = plain.naive(ReservedPs::Invalid, virt).text;
+            let naive = naive.strip_prefix("0x").map(|digits| u64::from_str_radix(digits, 16).unwrap());
+            let expected = naive.map(|phys| if clear { phys & !(1 << bit) } else { phys });
+            let fixture = || spoiled.fixture(&format!("seed {seed}"), &[virt]);
+            assert_eq!(walker.translate(VirtAddr(virt)).unwrap().map(|phys| phys.0), expected, "{}", fixture());
+            assert_eq!(told.phys(virt), expected, "{virt:#x} of\n{}", fixture());
+            mapped += u64::from(expected.is_some());
+        }
+    }
+    assert!(mapped > 1000, "{mapped} mapped");
+}
+
+/// Tables none of whose entries has `bit`, and the same where every other one that uses it for an address has.
+fn with_and_without(scheme: Scheme, bit: u32, register: (&'static str, u64), rng: &mut Random) -> (Tables, Tables) {
+    let mut plain = Tables::random(scheme, rng);
+    let width = scheme.entry_bytes() as usize;
+    // Bit 20 of a 4 MiB page is one of bits 39:32.
+    let counts = |entry: &[u8]| entry[0] & 1 != 0 && !(scheme == Scheme::Legacy && entry[0] & 0x80 != 0);
+    plain.cr3 &= !(1 << bit);
+    let mut spoiled = plain.clone();
+    for (at, page) in &mut plain.ram {
+        for (start, entry) in (0..).step_by(width).zip(page.chunks_mut(width)).filter(|(_, entry)| counts(entry)) {
+            entry[bit as usize / 8] &= !(1 << (bit % 8));
+            let spoil = if rng.one_in(2) { 1 << (bit % 8) } else { 0 };
+            let other = &mut spoiled.ram.get_mut(at).unwrap()[start..start + width];
+            other.copy_from_slice(entry);
+            other[bit as usize / 8] |= spoil;
+        }
+    }
+    // CR3 outside of long mode has 32 bits.
+    let cr3_has_it = bit < 32 || matches!(scheme, Scheme::FourLevel | Scheme::FiveLevel);
+    spoiled.cr3 |= u64::from(cr3_has_it && rng.one_in(2)) << bit;
+    spoiled.more.push(register);
+    (plain, spoiled)
 }
 
 /// A chain of tables that branches a little: every table is reached once, so that the whole can be enumerated.

@@ -58,8 +58,9 @@ fn all_registers_of_two_vcpus_are_known() {
         for vcpu in &guest.vcpus {
             let known: Vec<&str> = vcpu.registers.known().map(|(def, _)| def.name).collect();
             let unknown = guest.arch.registers().iter().filter(|def| !known.contains(&def.name)).map(|def| def.name);
-            // lma stands in for efer where that is not known.
-            assert_eq!(unknown.filter(|name| *name != "lma").collect::<Vec<_>>(), Vec::<&str>::new(), "{}", demo.name);
+            // lma stands in for efer where that is not known; the others are of machines that translate otherwise.
+            let others = |name: &&str| ["lma", "c_bit", "sdr1"].contains(name) || name.starts_with("slb");
+            assert_eq!(unknown.filter(|name| !others(name)).collect::<Vec<_>>(), Vec::<&str>::new(), "{}", demo.name);
         }
     });
 }

@@ -141,6 +141,7 @@ fn system_64(vcpu: u64) -> Values {
         ("cr3", ROOT),
         ("cr4", 0x6f0),
         ("efer", 0xd01),
+        ("a20", 1),
     ])
 }
 
@@ -216,6 +217,7 @@ fn system_32(vcpu: u64) -> Values {
         ("cr3", ROOT),
         ("cr4", 0x6f0),
         ("efer", 0x800),
+        ("a20", 1),
     ])
 }
 

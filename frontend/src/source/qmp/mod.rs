@@ -159,7 +159,7 @@ impl Machine {
             return Err(QmpError::NoVcpus { notes: head.notes.len(), arch: self.arch.identity().name });
         }
         number_apart(&mut vcpus);
-        add_efer(client, &mut vcpus)?;
+        add_shown(client, &mut vcpus)?;
         Ok(vcpus)
     }
 
@@ -276,21 +276,22 @@ fn number_apart(vcpus: &mut [Vcpu]) {
     }
 }
 
-/// QEMU's notes for x86 leave EFER out; the human monitor shows it.
-fn add_efer(client: &mut Client, vcpus: &mut [Vcpu]) -> Result<(), QmpError> {
+/// QEMU's notes for x86 leave EFER and the A20 line out; the human monitor shows them.
+fn add_shown(client: &mut Client, vcpus: &mut [Vcpu]) -> Result<(), QmpError> {
     const EFER: &str = "efer";
     if vcpus.iter().all(|vcpu| vcpu.registers.find(EFER).is_none()) {
         return Ok(());
     }
     let found = match client.human("info registers -a") {
-        Ok(text) => replies::parse_efer(&text),
+        Ok(text) => replies::parse_shown(&text),
         Err(QmpError::Command { .. }) => Vec::new(),
         Err(error) => return Err(error),
     };
     for vcpu in vcpus {
-        let value = found.iter().find(|(id, _)| *id == vcpu.id).map(|(_, value)| *value);
-        if let (Some(reg), Some(value)) = (vcpu.registers.find(EFER), value) {
-            vcpu.registers.set(reg, value);
+        for (_, name, value) in found.iter().filter(|(id, ..)| *id == vcpu.id) {
+            if let Some(reg) = vcpu.registers.find(name) {
+                vcpu.registers.set(reg, *value);
+            }
         }
     }
     Ok(())

@@ -26,18 +26,23 @@ pub fn parse_gpa2hva(text: &str) -> Option<HostAddress> {
     Some(HostAddress { hva: u64::from_str_radix(hva, 16).ok()?, region: region.to_owned() })
 }
 
-/// EFER of each vCPU in the text of `info registers -a`, by the vCPU's number.
+/// Registers that `info registers -a` shows and no note has: how the text begins, in hexadecimal, and the name.
+const SHOWN: [(&str, &str); 2] = [("EFER=", "efer"), ("A20=", "a20")];
+
+/// What is [`SHOWN`] of each vCPU in the text of `info registers -a`: the vCPU's number, name and value.
 #[must_use]
-pub fn parse_efer(text: &str) -> Vec<(u32, u64)> {
+pub fn parse_shown(text: &str) -> Vec<(u32, &'static str, u64)> {
     let mut found = Vec::new();
     let mut cpu = None;
     for line in text.lines() {
         if let Some(number) = line.trim().strip_prefix("CPU#") {
             cpu = number.parse::<u32>().ok();
         }
-        let value = line.split_whitespace().find_map(|word| word.strip_prefix("EFER="));
-        let value = value.and_then(|digits| u64::from_str_radix(digits, 16).ok());
-        found.extend(cpu.zip(value));
+        for (start, name) in SHOWN {
+            let value = line.split_whitespace().find_map(|word| word.strip_prefix(start));
+            let value = value.and_then(|digits| u64::from_str_radix(digits, 16).ok());
+            found.extend(cpu.zip(value).map(|(cpu, value)| (cpu, name, value)));
+        }
     }
     found
 }
@@ -188,12 +193,12 @@ mod tests {
     }
 
     #[test]
-    fn efer_is_found_for_each_vcpu() {
+    fn what_notes_leave_out_is_found_for_each_vcpu() {
         let text = "\r\nCPU#0\r\nRAX=ffffffffa9259180 RBX=0000000000000000\r\nEFER=0000000000000d01\r\nFCW=037f\r\n\r\n\
-            CPU#1\r\nEAX=00000000\r\nDR6=00000000ffff0ff0 DR7=0000000000000400\r\nEFER=0000000000000000\r\n";
-        assert_eq!(parse_efer(text), [(0, 0xd01), (1, 0)]);
-        assert_eq!(parse_efer("\nCPU#0\nR00=00000000 R01=00000000\n"), []);
-        assert_eq!(parse_efer("EFER=1\nCPU#x\nEFER=1\nCPU#9\nEFER=zz"), []);
+            CPU#1\r\nEAX=00000000\r\nEIP=08173584 EFL=00000282 [--S----] CPL=3 II=0 A20=1 SMM=0 HLT=0\r\nDR6=00000000ffff0ff0 DR7=0000000000000400\r\nEFER=0000000000000000\r\n";
+        assert_eq!(parse_shown(text), [(0, "efer", 0xd01), (1, "a20", 1), (1, "efer", 0)]);
+        assert_eq!(parse_shown("\nCPU#0\nR00=00000000 R01=00000000\n"), []);
+        assert_eq!(parse_shown("EFER=1\nCPU#x\nEFER=1\nCPU#9\nEFER=zz"), []);
     }
 
     #[test]
