@@ -40,6 +40,8 @@ pub enum Command {
     Plan(PlanArgs),
     /// Say everything that a dump says
     Info(InfoArgs),
+    /// Print the kernel's log of a dump or a guest
+    Dmesg(DmesgArgs),
     /// List the formats that can be written
     Formats(ListArgs),
     /// List the architectures and what is supported of each
@@ -126,6 +128,20 @@ pub struct InfoArgs {
     #[arg(value_hint = ValueHint::FilePath)]
     pub file: std::path::PathBuf,
     /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `guestdump dmesg`
+#[derive(Debug, Args)]
+pub struct DmesgArgs {
+    /// Guest: a dump, qmp:SOCKET, guest.toml, or demo:ARCH
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub source: String,
+    /// Architecture, where the source does not say; see `guestdump arches`
+    #[arg(long, value_name = "NAME")]
+    pub arch: Option<String>,
+    /// Print JSON: a line about the log, then one for each record
     #[arg(long)]
     pub json: bool,
 }

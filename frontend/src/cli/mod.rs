@@ -1,6 +1,7 @@
 //! The command line: what was typed ([`args`]), what it does (one module for each command), how it ends.
 
 pub mod args;
+mod dmesg;
 mod dump;
 mod info;
 mod lists;
@@ -11,6 +12,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
+use guestdump_core::kernel::dmesg::DmesgError;
 use guestdump_core::plan::PlanError;
 use guestdump_core::run::RunError;
 use thiserror::Error;
@@ -46,6 +48,14 @@ pub enum CliError {
     /// No guest.
     #[error(transparent)]
     Source(#[from] SourceError),
+    /// No kernel log.
+    #[error("{name}: {source}")]
+    Dmesg {
+        /// The source.
+        name: String,
+        /// Why.
+        source: DmesgError,
+    },
     /// No plan.
     #[error(transparent)]
     Plan(#[from] PlanError),
@@ -72,7 +82,7 @@ impl CliError {
             Self::Usage(..) | Self::Number { .. } | Self::Plan(_) => 2,
             Self::Output(OutputError::Io { .. } | OutputError::NoSpace { .. }) => 1,
             Self::Output(_) | Self::Source(SourceError::Contradiction { .. } | SourceError::NoDemo { .. }) => 2,
-            Self::Source(_) | Self::Run(_) | Self::Io { .. } => 1,
+            Self::Source(_) | Self::Dmesg { .. } | Self::Run(_) | Self::Io { .. } => 1,
         }
     }
 
@@ -85,6 +95,10 @@ impl CliError {
             Self::Run(RunError::Sink(source)) if source.kind() == io::ErrorKind::StorageFull => {
                 Some("nothing was left behind; kdump-zstd or kdump-zlib take less room than elf".to_owned())
             }
+            Self::Dmesg { source: DmesgError::Memory { .. }, .. } => Some(
+                "guestdump info --registers shows which registers are known: page tables are found by them".to_owned(),
+            ),
+            Self::Dmesg { .. } => None,
             Self::Number { .. } => Some("for example 4096, 0x1000, 4K, 1G".to_owned()),
             Self::Run(_) | Self::Io { .. } => None,
         }
@@ -146,6 +160,7 @@ fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Dump(args) => dump::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Info(args) => info::run(&args),
+        Command::Dmesg(args) => dmesg::run(&args),
         Command::Formats(args) => lists::formats(args.json),
         Command::Arches(args) => lists::arches(args.json),
         Command::Completions { shell } => {
