@@ -103,9 +103,11 @@ impl<'a> Records<'a> {
         let atomic = |what, base, member: &str| kernel.word(what, plus(plus(base, kernel.offset(member)?), counter));
         let count_bits = kernel.int("count_bits", plus(ring, kernel.offset("prb_desc_ring.count_bits")?))?;
         let size_bits = kernel.int("size_bits", plus(data, kernel.offset("prb_data_ring.size_bits")?))?;
-        let bits = [("count_bits", count_bits, MAX_COUNT_BITS), ("size_bits", size_bits, MAX_SIZE_BITS)];
-        for (what, value, _) in bits.into_iter().filter(|(_, value, most)| value == &0 || value > most) {
-            return Err(DmesgError::Field { what, value, why: "no ring has that size" });
+        for (what, value, most) in [("count_bits", count_bits, MAX_COUNT_BITS), ("size_bits", size_bits, MAX_SIZE_BITS)]
+        {
+            if value == 0 || value > most {
+                return Err(DmesgError::Field { what, value, why: "no ring has that size" });
+            }
         }
         let id_mask = u64::MAX >> (64 - 8 * u32::from(kernel.abi.word) + 2);
         let head = atomic("head_id", ring, "prb_desc_ring.head_id")? & id_mask;
