@@ -19,7 +19,13 @@ Examples:
   guestdump dump guest.toml -o vmcore.elf --format elf
   guestdump dump demo:x86_64 -o vmcore
 
-Exit status: 0 done, 1 failed, 2 refused before anything happened, 3 dump written but incomplete.";
+Exit status: 0 done, 1 failed, 2 refused before anything happened, 3 dump written but incomplete, or read and found damaged,
+4 verify found a difference.";
+
+const VERIFY_EXIT: &str = "\
+The digest is equal for equal memory, whatever the format, codec and page size. Zeros and what is no memory do not count.
+
+Exit status: 0 sound (and equal), 1 failed, 3 damaged or incomplete, 4 sound, but different from the other dump.";
 
 /// Crash dumps of virtual machines that every reader opens
 #[derive(Debug, Parser)]
@@ -40,6 +46,9 @@ pub enum Command {
     Plan(PlanArgs),
     /// Say everything that a dump says
     Info(InfoArgs),
+    /// Read a whole dump: is it sound, does it equal another
+    #[command(after_long_help = VERIFY_EXIT)]
+    Verify(VerifyArgs),
     /// Print the kernel's log of a dump or a guest
     Dmesg(DmesgArgs),
     /// List the formats that can be written
@@ -127,6 +136,23 @@ pub struct InfoArgs {
     /// The dump
     #[arg(value_hint = ValueHint::FilePath)]
     pub file: std::path::PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `guestdump verify`
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// The dump
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub file: std::path::PathBuf,
+    /// Compare memory page by page and notes one by one with this dump
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub against: Option<std::path::PathBuf>,
+    /// Worker threads [default: one for each CPU]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

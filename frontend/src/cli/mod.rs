@@ -7,6 +7,7 @@ mod info;
 mod lists;
 mod plan;
 mod request;
+mod verify;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -29,6 +30,8 @@ pub enum Exit {
     Done,
     /// The dump is written, but something that it should hold is missing; each such thing was named.
     Incomplete,
+    /// Two dumps are not equal.
+    Different,
 }
 
 /// Why a command failed.
@@ -137,6 +140,7 @@ pub fn main() -> ExitCode {
     match run(cli) {
         Ok(Exit::Done) => ExitCode::SUCCESS,
         Ok(Exit::Incomplete) => ExitCode::from(3),
+        Ok(Exit::Different) => ExitCode::from(4),
         Err(CliError::Io { source, .. }) if source.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
             complain(&error);
@@ -160,6 +164,7 @@ fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Dump(args) => dump::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Info(args) => info::run(&args),
+        Command::Verify(args) => verify::run(&args),
         Command::Dmesg(args) => dmesg::run(&args),
         Command::Formats(args) => lists::formats(args.json),
         Command::Arches(args) => lists::arches(args.json),
@@ -173,6 +178,16 @@ fn run(cli: Cli) -> Result<Exit, CliError> {
             page.render(&mut io::stdout()).map_err(|source| CliError::Io { what: "standard output", source })?;
             Ok(Exit::Done)
         }
+    }
+}
+
+/// Workers that are asked for, or one for each CPU.
+fn threads(wanted: Option<usize>) -> Result<usize, CliError> {
+    match wanted {
+        Some(0) => Err(CliError::Usage("--threads 0: somebody must do the work".to_owned(), None)),
+        Some(threads) if threads > 1024 => Err(CliError::Usage(format!("--threads {threads}: at most 1024"), None)),
+        Some(threads) => Ok(threads),
+        None => Ok(std::thread::available_parallelism().map_or(1, usize::from)),
     }
 }
 
