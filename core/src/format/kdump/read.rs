@@ -25,9 +25,8 @@ const MAX_FLAGS: usize = 64;
 /// Bitmaps of more bytes than this are refused: 2 PiB of address space in 4 KiB pages.
 const MAX_BITMAP: u64 = 1 << 36;
 
-/// The three ABIs that such files are known in. 32-bit ones first: where a 64-bit reader looks for `block_size` a 32-bit file
-/// has `max_mapnr`, which for 256 MiB is 65536; the other way round it is a part of `timestamp`, which nobody fills.
-const ABIS: [(u8, u8); 3] = [(4, 4), (4, 8), (8, 8)];
+/// The three ABIs that such files are known in.
+const ABIS: [(u8, u8); 3] = [(8, 8), (4, 4), (4, 8)];
 
 impl From<NoMember> for ReadError {
     fn from(error: NoMember) -> Self {
