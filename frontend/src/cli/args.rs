@@ -44,7 +44,7 @@ pub enum Command {
     Dump(DumpArgs),
     /// Say what a dump would contain, without writing one
     Plan(PlanArgs),
-    /// Say everything that a dump says
+    /// Say what a dump is: guest, kernel, memory, vCPUs, who refuses it
     Info(InfoArgs),
     /// Read a whole dump: is it sound, does it equal another
     #[command(after_long_help = VERIFY_EXIT)]
@@ -136,6 +136,12 @@ pub struct InfoArgs {
     /// The dump
     #[arg(value_hint = ValueHint::FilePath)]
     pub file: std::path::PathBuf,
+    /// All registers of every vCPU
+    #[arg(long)]
+    pub registers: bool,
+    /// Every note, and VMCOREINFO line by line
+    #[arg(long)]
+    pub notes: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
