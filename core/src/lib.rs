@@ -17,4 +17,5 @@ pub mod kernel;
 pub mod plan;
 pub mod run;
 pub mod sink;
+pub mod verify;
 pub mod vmcoreinfo;

@@ -16,8 +16,10 @@ pub const MAX_LEN: usize = 1 << 20;
 /// Where it comes from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Origin {
-    /// The source handed it over: the guest gave it to its hypervisor, or a dump holds it.
+    /// The guest gave it to its hypervisor, which handed it over.
     HandedOver,
+    /// It is a note of the dump that was read.
+    Note,
     /// A pointer at a place that the architecture fixes, to this address.
     Pointer(PhysAddr),
     /// Found by searching RAM, at this address.
@@ -30,6 +32,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::HandedOver => f.write_str("handed over by the guest"),
+            Self::Note => f.write_str("a note of the dump"),
             Self::Pointer(at) => write!(f, "found through a pointer of the kernel at {at}"),
             Self::Search(at) => write!(f, "found by searching RAM, at {at}"),
             Self::Given => f.write_str("given by the user"),
@@ -63,10 +66,46 @@ impl Vmcoreinfo {
         self.origin
     }
 
-    /// `OFFSET(name)`, `SIZE(name)` or `LENGTH(name)`.
+    /// `OFFSET(name)`, in bytes; `name` is `struct.member`.
+    #[must_use]
+    pub fn offset(&self, name: &str) -> Option<u64> {
+        self.decimal("OFFSET", name)
+    }
+
+    /// `SIZE(name)`, in bytes.
+    #[must_use]
+    pub fn size(&self, name: &str) -> Option<u64> {
+        self.decimal("SIZE", name)
+    }
+
+    /// `LENGTH(name)`, in elements.
+    #[must_use]
+    pub fn length(&self, name: &str) -> Option<u64> {
+        self.decimal("LENGTH", name)
+    }
+
+    /// A key whose value is decimal: `kind` is OFFSET, SIZE or LENGTH.
     #[must_use]
     pub fn decimal(&self, kind: &str, name: &str) -> Option<u64> {
         self.text(&format!("{kind}({name})"))?.parse().ok()
+    }
+
+    /// OSRELEASE: what `uname -r` says.
+    #[must_use]
+    pub fn release(&self) -> Option<&str> {
+        self.text("OSRELEASE")
+    }
+
+    /// KERNELOFFSET: how far KASLR moved the image, in bytes (hexadecimal without 0x).
+    #[must_use]
+    pub fn kernel_offset(&self) -> Option<u64> {
+        u64::from_str_radix(self.text("KERNELOFFSET")?, 16).ok()
+    }
+
+    /// CRASHTIME: seconds since 1970 at which the kernel crashed; there only if it did.
+    #[must_use]
+    pub fn crash_time(&self) -> Option<i64> {
+        self.text("CRASHTIME")?.parse().ok()
     }
 }
 
@@ -111,8 +150,18 @@ mod tests {
         assert_eq!(info.number("phys_base"), Some(-35_651_584));
         assert_eq!(info.number("VMALLOC_START"), Some(0xffff_b453_4000_0000));
         assert_eq!(info.symbol("_stext"), Some(VirtAddr(0xffff_ffff_8100_0000)));
-        assert_eq!(info.decimal("OFFSET", "uts_namespace.name"), Some(0));
+        assert_eq!(info.offset("uts_namespace.name"), Some(0));
         assert_eq!((info.page_size(), info.number("phys")), (Some(4096), None));
+    }
+
+    #[test]
+    fn getters_know_their_notation() {
+        let text =
+            b"OSRELEASE=6.1.0\nKERNELOFFSET=6600000\nSIZE(page)=64\nLENGTH(mem_section)=2048\nCRASHTIME=1700000000\n";
+        let info = Vmcoreinfo::new(text.to_vec(), Origin::Note);
+        assert_eq!((info.release(), info.kernel_offset()), (Some("6.1.0"), Some(0x660_0000)));
+        assert_eq!((info.size("page"), info.length("mem_section")), (Some(64), Some(2048)));
+        assert_eq!((info.crash_time(), info.offset("page")), (Some(1_700_000_000), None));
     }
 
     #[test]

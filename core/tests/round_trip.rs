@@ -53,6 +53,16 @@ fn every_guest() -> impl Iterator<Item = (&'static dyn Arch, Endian)> {
     arch::ALL.iter().flat_map(|arch| arch.identity().endians.iter().map(|endian| (*arch, *endian)))
 }
 
+/// `max_mapnr` of 256 MiB is 65536, which a 64-bit reader sees as `block_size`.
+#[test]
+fn a_32_bit_header_with_a_page_count_that_looks_like_a_page_size() {
+    let (i386, order) = (arch::by_name("i386").unwrap().0, Endian::Little);
+    let zeros: Box<dyn Backing> = Box::new(guestdump_core::block::Zeros);
+    let guest = guest(i386, order, vec![(0, BlockKind::Ram, 256 << 20, zeros)]);
+    let (_, dump, _) = dump(&guest, &options(format::by_name("kdump-raw-none").unwrap()));
+    assert_eq!((dump.page_size, dump.ranges), (Some(4096), vec![range(0, 256 << 20)]));
+}
+
 #[test]
 fn memory_notes_and_headers_come_back() {
     for (arch, endian) in every_guest() {

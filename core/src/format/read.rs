@@ -135,7 +135,7 @@ pub fn split_notes(bytes: &[u8], endian: Endian) -> (Vec<Note>, bool) {
 /// Takes VMCOREINFO out of notes: the last one, where there are several, for that is where a writer puts its own.
 pub(super) fn take_vmcoreinfo(notes: &mut Vec<Note>) -> Option<Vmcoreinfo> {
     let at = notes.iter().rposition(|note| note.name == vmcoreinfo::NOTE_NAME && note.n_type == 0)?;
-    Some(Vmcoreinfo::new(notes.remove(at).desc, Origin::HandedOver))
+    Some(Vmcoreinfo::new(notes.remove(at).desc, Origin::Note))
 }
 
 /// The architecture whose note layouts fit most of `notes`.

@@ -19,7 +19,13 @@ Examples:
   guestdump dump guest.toml -o vmcore.elf --format elf
   guestdump dump demo:x86_64 -o vmcore
 
-Exit status: 0 done, 1 failed, 2 refused before anything happened, 3 dump written but incomplete.";
+Exit status: 0 done, 1 failed, 2 refused before anything happened, 3 dump written but incomplete, or read and found damaged,
+4 verify found a difference.";
+
+const VERIFY_EXIT: &str = "\
+The digest is equal for equal memory, whatever the format, codec and page size. Zeros and what is no memory do not count.
+
+Exit status: 0 sound (and equal), 1 failed, 3 damaged or incomplete, 4 sound, but different from the other dump.";
 
 /// Crash dumps of virtual machines that every reader opens
 #[derive(Debug, Parser)]
@@ -38,8 +44,13 @@ pub enum Command {
     Dump(DumpArgs),
     /// Say what a dump would contain, without writing one
     Plan(PlanArgs),
-    /// Say everything that a dump says
+    /// Say what a dump is: guest, kernel, memory, vCPUs, who refuses it
     Info(InfoArgs),
+    /// Read a whole dump: is it sound, does it equal another
+    #[command(after_long_help = VERIFY_EXIT)]
+    Verify(VerifyArgs),
+    /// Print the kernel's log of a dump or a guest
+    Dmesg(DmesgArgs),
     /// List the formats that can be written
     Formats(ListArgs),
     /// List the architectures and what is supported of each
@@ -125,7 +136,44 @@ pub struct InfoArgs {
     /// The dump
     #[arg(value_hint = ValueHint::FilePath)]
     pub file: std::path::PathBuf,
+    /// All registers of every vCPU
+    #[arg(long)]
+    pub registers: bool,
+    /// Every note, and VMCOREINFO line by line
+    #[arg(long)]
+    pub notes: bool,
     /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `guestdump verify`
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// The dump
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub file: std::path::PathBuf,
+    /// Compare memory page by page and notes one by one with this dump
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub against: Option<std::path::PathBuf>,
+    /// Worker threads [default: one for each CPU]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `guestdump dmesg`
+#[derive(Debug, Args)]
+pub struct DmesgArgs {
+    /// Guest: a dump, qmp:SOCKET, guest.toml, or demo:ARCH
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub source: String,
+    /// Architecture, where the source does not say; see `guestdump arches`
+    #[arg(long, value_name = "NAME")]
+    pub arch: Option<String>,
+    /// Print JSON: a line about the log, then one for each record
     #[arg(long)]
     pub json: bool,
 }

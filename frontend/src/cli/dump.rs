@@ -20,7 +20,7 @@ use crate::source::{self, Opened, Purpose, SourceError};
 /// Runs the command.
 pub fn run(args: &DumpArgs) -> Result<Exit, CliError> {
     let target = Target::parse(&args.output)?;
-    let threads = threads(args)?;
+    let threads = super::threads(args.threads)?;
     let interrupt = Interrupt::install().map_err(|source| CliError::Io { what: "signals", source })?;
     // What was typed is checked before the output is opened, and the output before the guest is.
     request::plan(&args.plan, true)?;
@@ -60,15 +60,6 @@ fn pause(resumed: Result<Option<Duration>, SourceError>) -> Result<(Option<Durat
             Ok((None, true))
         }
         Err(error) => Err(error.into()),
-    }
-}
-
-fn threads(args: &DumpArgs) -> Result<usize, CliError> {
-    match args.threads {
-        Some(0) => Err(CliError::Usage("--threads 0: somebody must do the work".to_owned(), None)),
-        Some(threads) if threads > 1024 => Err(CliError::Usage(format!("--threads {threads}: at most 1024"), None)),
-        Some(threads) => Ok(threads),
-        None => Ok(std::thread::available_parallelism().map_or(1, usize::from)),
     }
 }
 

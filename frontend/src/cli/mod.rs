@@ -1,16 +1,19 @@
 //! The command line: what was typed ([`args`]), what it does (one module for each command), how it ends.
 
 pub mod args;
+mod dmesg;
 mod dump;
 mod info;
 mod lists;
 mod plan;
 mod request;
+mod verify;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
+use guestdump_core::kernel::dmesg::DmesgError;
 use guestdump_core::plan::PlanError;
 use guestdump_core::run::RunError;
 use thiserror::Error;
@@ -27,6 +30,8 @@ pub enum Exit {
     Done,
     /// The dump is written, but something that it should hold is missing; each such thing was named.
     Incomplete,
+    /// Two dumps are not equal.
+    Different,
 }
 
 /// Why a command failed.
@@ -46,6 +51,14 @@ pub enum CliError {
     /// No guest.
     #[error(transparent)]
     Source(#[from] SourceError),
+    /// No kernel log.
+    #[error("{name}: {source}")]
+    Dmesg {
+        /// The source.
+        name: String,
+        /// Why.
+        source: DmesgError,
+    },
     /// No plan.
     #[error(transparent)]
     Plan(#[from] PlanError),
@@ -72,7 +85,7 @@ impl CliError {
             Self::Usage(..) | Self::Number { .. } | Self::Plan(_) => 2,
             Self::Output(OutputError::Io { .. } | OutputError::NoSpace { .. }) => 1,
             Self::Output(_) | Self::Source(SourceError::Contradiction { .. } | SourceError::NoDemo { .. }) => 2,
-            Self::Source(_) | Self::Run(_) | Self::Io { .. } => 1,
+            Self::Source(_) | Self::Dmesg { .. } | Self::Run(_) | Self::Io { .. } => 1,
         }
     }
 
@@ -85,6 +98,10 @@ impl CliError {
             Self::Run(RunError::Sink(source)) if source.kind() == io::ErrorKind::StorageFull => {
                 Some("nothing was left behind; kdump-zstd or kdump-zlib take less room than elf".to_owned())
             }
+            Self::Dmesg { source: DmesgError::Memory { .. }, .. } => Some(
+                "guestdump info --registers shows which registers are known: page tables are found by them".to_owned(),
+            ),
+            Self::Dmesg { .. } => None,
             Self::Number { .. } => Some("for example 4096, 0x1000, 4K, 1G".to_owned()),
             Self::Run(_) | Self::Io { .. } => None,
         }
@@ -123,6 +140,7 @@ pub fn main() -> ExitCode {
     match run(cli) {
         Ok(Exit::Done) => ExitCode::SUCCESS,
         Ok(Exit::Incomplete) => ExitCode::from(3),
+        Ok(Exit::Different) => ExitCode::from(4),
         Err(CliError::Io { source, .. }) if source.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
             complain(&error);
@@ -146,6 +164,8 @@ fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Dump(args) => dump::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Info(args) => info::run(&args),
+        Command::Verify(args) => verify::run(&args),
+        Command::Dmesg(args) => dmesg::run(&args),
         Command::Formats(args) => lists::formats(args.json),
         Command::Arches(args) => lists::arches(args.json),
         Command::Completions { shell } => {
@@ -158,6 +178,16 @@ fn run(cli: Cli) -> Result<Exit, CliError> {
             page.render(&mut io::stdout()).map_err(|source| CliError::Io { what: "standard output", source })?;
             Ok(Exit::Done)
         }
+    }
+}
+
+/// Workers that are asked for, or one for each CPU.
+fn threads(wanted: Option<usize>) -> Result<usize, CliError> {
+    match wanted {
+        Some(0) => Err(CliError::Usage("--threads 0: somebody must do the work".to_owned(), None)),
+        Some(threads) if threads > 1024 => Err(CliError::Usage(format!("--threads {threads}: at most 1024"), None)),
+        Some(threads) => Ok(threads),
+        None => Ok(std::thread::available_parallelism().map_or(1, usize::from)),
     }
 }
 

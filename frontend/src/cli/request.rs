@@ -20,13 +20,21 @@ type ArchChoice = Option<(&'static dyn Arch, Option<Endian>)>;
 /// # Errors
 /// [`CliError::Usage`] for an architecture that does not exist.
 pub fn source(typed: &args::PlanOptions, purpose: Purpose) -> Result<Request, CliError> {
-    let arch: ArchChoice = match &typed.arch {
+    source_named(&typed.source, typed.arch.as_deref(), purpose)
+}
+
+/// The source that is meant by its name and `--arch`.
+///
+/// # Errors
+/// As [`source()`].
+pub fn source_named(name: &str, arch: Option<&str>, purpose: Purpose) -> Result<Request, CliError> {
+    let arch: ArchChoice = match arch {
         None => None,
         Some(name) => Some(arch::by_name(name).ok_or_else(|| unknown("architecture", name, &arch::names()))?),
     };
     // Where the program cannot find itself, the source says that it cannot be watched over.
     let watchdog = std::env::current_exe().ok();
-    Ok(Request { source: typed.source.clone(), arch, purpose, watchdog })
+    Ok(Request { source: name.to_owned(), arch, purpose, watchdog })
 }
 
 /// The plan that is meant, for an output that can seek or cannot.

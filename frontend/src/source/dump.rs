@@ -30,19 +30,26 @@ impl DumpFile for HostFile {
     }
 }
 
-/// Opens a dump to look at it.
+/// Opens a file that may be a dump.
 ///
 /// # Errors
-/// [`SourceError::Open`], [`SourceError::Dump`].
-pub fn read(path: &Path) -> Result<Dump, SourceError> {
+/// [`SourceError::Open`].
+pub fn file(path: &Path) -> Result<Arc<dyn DumpFile>, SourceError> {
     let open = |source| SourceError::Open { path: path.to_owned(), source };
     let file = File::open(path).map_err(open)?;
     let metadata = file.metadata().map_err(open)?;
     if !metadata.is_file() {
         return Err(open(io::Error::other("not a regular file")));
     }
-    let file = HostFile { file, len: metadata.len() };
-    read::open(Arc::new(file)).map_err(|source| SourceError::Dump { path: path.to_owned(), source })
+    Ok(Arc::new(HostFile { file, len: metadata.len() }))
+}
+
+/// Opens a dump to look at it.
+///
+/// # Errors
+/// [`SourceError::Open`], [`SourceError::Dump`].
+pub fn read(path: &Path) -> Result<Dump, SourceError> {
+    read::open(file(path)?).map_err(|source| SourceError::Dump { path: path.to_owned(), source })
 }
 
 /// Opens a dump as a guest.

@@ -79,7 +79,7 @@ pub fn kernel(data: &[u8]) {
 
 /// RAM of just these bytes.
 #[derive(Debug)]
-struct Ram(Vec<u8>);
+pub(super) struct Ram(pub(super) Vec<u8>);
 
 impl Backing for Ram {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ShortRead> {
@@ -118,7 +118,7 @@ pub fn machine(feed: &mut Feed<'_>) -> Guest {
     }
 }
 
-fn registers(feed: &mut Feed<'_>, arch: &'static dyn Arch) -> Registers {
+pub(super) fn registers(feed: &mut Feed<'_>, arch: &'static dyn Arch) -> Registers {
     let mut registers = Registers::unknown(arch.registers());
     for _ in 0..feed.u8() % 32 {
         let index = u16::from(feed.u8()) % arch.registers().len() as u16;

@@ -4,6 +4,7 @@
 //! A body panics where something that must hold does not. Bodies go over the tables of architectures, formats and
 //! codecs and name none of their rows: what is added there is fuzzed.
 
+pub mod dmesg;
 pub mod dumps;
 pub mod elf;
 pub mod feed;
@@ -31,6 +32,7 @@ pub static TARGETS: &[Target] = &[
     ("notes", notes::notes),
     ("walk", machine::walk),
     ("kernel", machine::kernel),
+    ("dmesg", dmesg::dmesg),
     ("plan", plans::plan),
     ("decompress", pages::decompress),
     ("compress", pages::compress),

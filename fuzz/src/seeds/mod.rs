@@ -2,6 +2,7 @@
 //! `frontend/tests/fuzz_replay.rs`, which says how to run it; the fuzz targets themselves do not need it.
 
 mod captures;
+mod dmesg;
 mod elf;
 mod input;
 mod machines;
@@ -33,6 +34,7 @@ pub fn all(testdata: &Path) -> io::Result<Vec<Seed>> {
     }
     written::own_dumps(&mut seeds);
     elf::all(&mut seeds);
+    dmesg::all(&mut seeds);
     records::all(&mut seeds);
     texts::all(&mut seeds);
     Ok(seeds)

@@ -1,7 +1,10 @@
-//! What can be learned from a guest's own kernel: where its VMCOREINFO is, its utsname, its linear map.
+//! What can be learned from a guest's own kernel: where its VMCOREINFO is, its utsname, its linear map, its log.
 //!
 //! Everything here reads guest memory that may be hostile: results are checked, sizes are bounded, and failing to find
 //! something is no error.
+
+pub mod dmesg;
+mod memory;
 
 use guestdump_arch::paging::Target;
 use guestdump_arch::paging::walk::Walker;
@@ -12,6 +15,8 @@ use rayon::prelude::*;
 use crate::block::{Block, BlockKind};
 use crate::guest::Guest;
 use crate::vmcoreinfo::{MAX_LEN, Origin, Vmcoreinfo};
+
+pub use memory::{KernelMemory, Unmapped};
 
 /// Bytes of RAM that a search reads at once.
 const PIECE: u64 = 4 << 20;
@@ -218,7 +223,7 @@ pub fn utsname(guest: &Guest, machine: &str) -> Utsname {
 
 /// `init_uts_ns.name`, if it is there and belongs to the kernel that `info` describes.
 fn read_utsname(guest: &Guest, info: &Vmcoreinfo) -> Option<Utsname> {
-    let offset = info.decimal("OFFSET", "uts_namespace.name")?;
+    let offset = info.offset("uts_namespace.name")?;
     let at = info.symbol("init_uts_ns")?.checked_add(offset)?;
     let mut bytes = [0; UTS_FIELD * UTS_FIELDS.len()];
     read_kernel(guest, info, at, &mut bytes)?;
@@ -235,18 +240,7 @@ fn read_utsname(guest: &Guest, info: &Vmcoreinfo) -> Option<Utsname> {
 
 /// Reads kernel-virtual memory, page by page: by arithmetic inside the image, else through the tables of a vCPU.
 fn read_kernel(guest: &Guest, info: &Vmcoreinfo, at: VirtAddr, buf: &mut [u8]) -> Option<()> {
-    let memory = guest.memory.as_ref();
-    let mut virt = at;
-    let mut rest = buf;
-    while !rest.is_empty() {
-        let in_page = usize::try_from(4096 - virt.0 % 4096).ok()?;
-        let (now, later) = rest.split_at_mut(in_page.min(rest.len()));
-        let phys = kernel_phys(guest, info, virt)?;
-        memory.read(phys, now).ok().filter(|whole| *whole)?;
-        virt = virt.checked_add(now.len() as u64)?;
-        rest = later;
-    }
-    Some(())
+    KernelMemory::new(guest, info).read(at, buf).ok()
 }
 
 fn kernel_phys(guest: &Guest, info: &Vmcoreinfo, virt: VirtAddr) -> Option<PhysAddr> {

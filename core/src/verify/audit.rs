@@ -1,0 +1,193 @@
+//! What a dump's file says of itself, apart from the memory in it: whether everything lies inside of the file, nothing lies on
+//! something else, and the writer had finished.
+
+use std::sync::Arc;
+
+use guestdump_arch::{PhysAddr, PhysRange};
+use object::elf as raw;
+
+use crate::compress;
+use crate::format::elf::read::{Headers, Segment, headers};
+use crate::format::flattened::{self, Assembled};
+use crate::format::kdump::layout::STATUS_INCOMPLETE;
+use crate::format::kdump::read::{Stored, each_stored};
+use crate::format::{DumpFile, ReadError, elf, kdump};
+
+/// Pages whose places are kept to see whether they overlap: 1 GiB of memory. Files with more are told so.
+const MAX_PLACES: usize = 1 << 26;
+/// Places that are named for each kind of problem.
+const NAMED: usize = 4;
+
+/// What was found.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Audit {
+    /// What is wrong, for people.
+    pub problems: Vec<String>,
+    /// What was not looked at, and why.
+    pub skipped: Vec<String>,
+    /// Memory whose bytes should be in the file and lie behind its end.
+    pub cut: Vec<PhysRange>,
+    /// Pages of a kdump that share their bytes with an earlier one.
+    pub shared_pages: u64,
+}
+
+impl Audit {
+    /// `ranges` without what lies behind the end of the file.
+    #[must_use]
+    pub fn readable(&self, ranges: &[PhysRange]) -> Vec<PhysRange> {
+        let mut left = ranges.to_vec();
+        for cut in &self.cut {
+            let parts = left.iter().flat_map(|range| {
+                let before = PhysRange::between(range.start(), PhysAddr(range.end().0.min(cut.start().0)));
+                let after = PhysRange::between(PhysAddr(range.start().0.max(cut.end().0)), range.end());
+                [before, after]
+            });
+            left = parts.filter(|range| !range.is_empty()).collect();
+        }
+        left
+    }
+}
+
+/// Looks at a dump's file.
+///
+/// # Errors
+/// [`ReadError`] for what is no dump.
+pub fn audit(file: Arc<dyn DumpFile>) -> Result<Audit, ReadError> {
+    let mut audit = Audit::default();
+    let mut start = vec![0; usize::try_from(file.len().min(16)).unwrap_or(16)];
+    file.read_at(0, &mut start)?;
+    let mut file = file;
+    if start.as_slice() == flattened::SIGNATURE {
+        let assembled = Assembled::new(file)?;
+        if !assembled.complete() {
+            audit.problems.push("the flattened file has no end record: it was cut".to_owned());
+        }
+        file = Arc::new(assembled);
+        file.read_at(0, &mut start)?;
+    }
+    if start.starts_with(&raw::ELFMAG) {
+        elf(&headers(file.as_ref())?, file.len(), &mut audit);
+    } else if start.starts_with(kdump::layout::SIGNATURE) {
+        pages(&file, &mut audit)?;
+    }
+    Ok(audit)
+}
+
+fn elf(headers: &Headers, file_len: u64, audit: &mut Audit) {
+    if headers.flags & elf::write::INCOMPLETE != 0 {
+        audit.problems.push("e_flags says that the dump is not finished".to_owned());
+    }
+    let loads: Vec<&Segment> =
+        headers.segments.iter().filter(|part| part.kind == raw::PT_LOAD.0 && part.file_len > 0).collect();
+    let mut cut_bytes = 0_u64;
+    for load in &loads {
+        let there = load.file_len.min(file_len.saturating_sub(load.offset));
+        let start = load.phys.checked_add(there).map(PhysAddr);
+        if let Some(cut) =
+            start.and_then(|start| PhysRange::new(start, load.file_len - there)).filter(|cut| !cut.is_empty())
+        {
+            cut_bytes = cut_bytes.saturating_add(cut.len());
+            audit.cut.push(cut);
+        }
+    }
+    if cut_bytes > 0 {
+        audit.problems.push(format!("{cut_bytes} bytes of memory lie behind the end of the file: it was cut"));
+    }
+    overlapping_loads(loads, audit);
+}
+
+/// Segments of one address space that have the same physical memory. In a paging dump one page has many addresses, each
+/// another distance away.
+fn overlapping_loads(mut loads: Vec<&Segment>, audit: &mut Audit) {
+    loads.sort_by_key(|load| (load.virt.wrapping_sub(load.phys), load.phys));
+    let mut found = Vec::new();
+    for (low, high) in loads.iter().zip(loads.iter().skip(1)) {
+        let same_space = low.virt.wrapping_sub(low.phys) == high.virt.wrapping_sub(high.phys);
+        let same_bytes = high.offset.wrapping_sub(low.offset) == high.phys - low.phys.min(high.phys);
+        if same_space && !same_bytes && low.phys.saturating_add(low.file_len) > high.phys {
+            found.push(format!("{:#x} ({} bytes) and {:#x}", low.phys, low.file_len, high.phys));
+        }
+    }
+    if !found.is_empty() {
+        let named: Vec<&str> = found.iter().take(NAMED).map(String::as_str).collect();
+        audit.problems.push(format!("{} PT_LOADs overlap others: {}", found.len(), named.join(", ")));
+    }
+}
+
+/// A kind of broken descriptor: how many there are, and the first ones.
+#[derive(Default)]
+struct Broken {
+    count: u64,
+    named: Vec<String>,
+}
+
+impl Broken {
+    fn add(&mut self, page: &Stored) {
+        self.count += 1;
+        if self.named.len() < NAMED {
+            self.named.push(format!("{:#x}", page.pfn));
+        }
+    }
+
+    fn report(&self, what: &str, audit: &mut Audit) {
+        if self.count > 0 {
+            let more = if self.count > NAMED as u64 { ", ..." } else { "" };
+            audit.problems.push(format!("{} pages {what}: pfn {}{more}", self.count, self.named.join(", ")));
+        }
+    }
+}
+
+fn pages(file: &Arc<dyn DumpFile>, audit: &mut Audit) -> Result<(), ReadError> {
+    let (mut lost, mut outside, mut large, mut codec) =
+        (Broken::default(), Broken::default(), Broken::default(), Broken::default());
+    let mut places: Vec<(u64, u32)> = Vec::new();
+    let mut too_many = 0_u64;
+    let head = each_stored(file, &mut |page: Stored, page_size: u64| {
+        let end = page.offset.checked_add(u64::from(page.size));
+        if page.offset == 0 {
+            lost.add(&page);
+        } else if end.is_none_or(|end| end > file.len()) {
+            outside.add(&page);
+        } else if u64::from(page.size) > page_size || (page.flags == 0 && u64::from(page.size) != page_size) {
+            large.add(&page);
+        } else if page.flags != 0 && compress::by_flag(page.flags).is_none() {
+            codec.add(&page);
+        } else if places.len() < MAX_PLACES {
+            places.push((page.offset, page.size));
+        } else {
+            too_many += 1;
+        }
+    })?;
+    if head.status & STATUS_INCOMPLETE != 0 {
+        audit.problems.push("the header's status says that the dump is not finished".to_owned());
+    }
+    lost.report("were never written", audit);
+    outside.report("lie outside of the file", audit);
+    large.report("have an impossible size", audit);
+    codec.report("are stored by no codec of this build", audit);
+    if too_many > 0 {
+        audit.skipped.push(format!("whether pages overlap: there are {too_many} more than {MAX_PLACES}"));
+    }
+    overlapping_pages(places, head.data_start, audit);
+    Ok(())
+}
+
+/// Pages may share all of their bytes (pages of zeros, equal pages), but not some of them, nor those of the tables before.
+fn overlapping_pages(mut places: Vec<(u64, u32)>, data_start: u64, audit: &mut Audit) {
+    let all = places.len();
+    places.sort_unstable();
+    places.dedup();
+    audit.shared_pages = (all - places.len()) as u64;
+    let early = places.iter().filter(|place| place.0 < data_start).count();
+    if early > 0 {
+        let tables = format!("headers, bitmaps or descriptors, which end at {data_start:#x}");
+        audit.problems.push(format!("{early} pages lie on {tables}"));
+    }
+    let over = places.iter().zip(places.iter().skip(1)).filter(|(low, high)| low.0 + u64::from(low.1) > high.0);
+    let found: Vec<_> = over.map(|(_, high)| format!("{:#x}", high.0)).take(NAMED + 1).collect();
+    if !found.is_empty() {
+        let named = found.get(..found.len().min(NAMED)).unwrap_or_default().join(", ");
+        let more = if found.len() > NAMED { ", ..." } else { "" };
+        audit.problems.push(format!("pages overlap in the file, at offset {named}{more}"));
+    }
+}
