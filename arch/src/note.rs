@@ -122,6 +122,33 @@ pub struct NoteLayout {
 impl NoteLayout {
     /// A layout known when the program is built. A row that overlaps another, is out of order or out of size stops the
     /// build: use it in a `const`.
+    ///
+    /// ```
+    /// use guestdump_arch::{NoteLayout, Reg, Row};
+    /// const LAYOUT: NoteLayout = NoteLayout::checked(24, &[Row::pid(4), Row::regs(8, 8, Reg(0), 2)]);
+    /// assert_eq!(LAYOUT.size(), 24);
+    /// ```
+    ///
+    /// Two rows that share a byte:
+    /// ```compile_fail,E0080
+    /// use guestdump_arch::{NoteLayout, Reg, Row};
+    /// const LAYOUT: NoteLayout = NoteLayout::checked(24, &[Row::pid(5), Row::regs(8, 8, Reg(0), 2)]);
+    /// assert_eq!(LAYOUT.size(), 24);
+    /// ```
+    ///
+    /// A row that ends behind the descriptor:
+    /// ```compile_fail,E0080
+    /// use guestdump_arch::{NoteLayout, Reg, Row};
+    /// const LAYOUT: NoteLayout = NoteLayout::checked(23, &[Row::pid(4), Row::regs(8, 8, Reg(0), 2)]);
+    /// assert_eq!(LAYOUT.size(), 23);
+    /// ```
+    ///
+    /// Elements that overlap each other:
+    /// ```compile_fail,E0080
+    /// use guestdump_arch::{NoteLayout, Reg, Row};
+    /// const LAYOUT: NoteLayout = NoteLayout::checked(24, &[Row::pid(4), Row::regs(8, 8, Reg(0), 2).stride(7)]);
+    /// assert_eq!(LAYOUT.size(), 24);
+    /// ```
     #[must_use]
     pub const fn checked(size: usize, rows: &'static [Row]) -> Self {
         Self::implying(size, rows, &[])
