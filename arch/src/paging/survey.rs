@@ -77,6 +77,9 @@ struct Scene<'a> {
     virt: VirtRange,
 }
 
+/// Bytes that are looked at together for whether they are all zero.
+const LINE: usize = 64;
+
 /// Entries of a table that lie next to each other.
 struct Piece {
     at: PhysAddr,
@@ -259,10 +262,13 @@ impl Survey {
         // Most entries are zero, which says the same wherever it stands in a table.
         let zero = (scene.form.decode)(scene.form, place.depth, place.shift, 0);
         let skip_zero = matches!(zero, Entry::NotPresent | Entry::Invalid);
-        for (entry, index) in buffer.chunks_exact(size).zip(piece.indexes.clone()) {
-            let raw = scene.form.endian.get(entry);
-            if raw != 0 || !skip_zero {
-                self.entry(scene, place, index, raw, visitor)?;
+        let lines = buffer.chunks(LINE).zip(piece.indexes.clone().step_by(LINE / size));
+        for (line, first) in lines.filter(|(line, _)| !skip_zero || line.iter().fold(0, |all, byte| all | byte) != 0) {
+            for (entry, index) in line.chunks_exact(size).zip(first..) {
+                let raw = scene.form.endian.get(entry);
+                if raw != 0 || !skip_zero {
+                    self.entry(scene, place, index, raw, visitor)?;
+                }
             }
         }
         Ok(true)

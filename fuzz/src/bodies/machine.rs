@@ -1,11 +1,14 @@
 //! Small machines with hostile memory: page tables and what a kernel leaves in RAM.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use guestdump_core::arch::paging::walk::Walker;
+use guestdump_core::arch::paging::mappings::{Limits, Mapping, Shared, Visitor};
+use guestdump_core::arch::paging::survey::Survey;
+use guestdump_core::arch::paging::walk::{WalkError, Walker};
 use guestdump_core::arch::paging::{Paging, Span, Target};
 use guestdump_core::arch::{self, Arch, Endian, KernelFacts, PhysAddr, PhysMemory, PhysRange, Reg, Registers};
-use guestdump_core::arch::{Vcpu, VirtAddr};
+use guestdump_core::arch::{Vcpu, VirtAddr, VirtRange};
 use guestdump_core::block::{Backing, Block, BlockKind, BlockMemory, ShortRead};
 use guestdump_core::format;
 use guestdump_core::guest::Guest;
@@ -15,19 +18,75 @@ use super::feed::Feed;
 use super::memory_use::bounded;
 use super::writing::{options, rewrite};
 
-const PAGE: usize = 4096;
+pub const PAGE: usize = 4096;
 /// Spans that an enumeration looks at from each address.
 const SPANS: usize = 16;
 
-/// Page tables, of whatever form the registers say: walks from four addresses of the input and from the lowest.
+/// What registers of any kind say of translation, and page tables of whatever form that is: walks from four addresses of
+/// the input and from the lowest.
 pub fn walk(data: &[u8]) {
     let feed = &mut Feed(data);
     let addresses = [feed.u64(), feed.u64(), feed.u64(), feed.u64(), 0];
-    let guest = machine(feed);
-    let Ok(paging) = guest.arch.paging(&guest.vcpus[0]) else { return };
-    let mut walker = Walker::new(&paging, guest.memory.as_ref());
-    for address in addresses {
-        enumerate(&mut walker, &paging, guest.memory.as_ref(), VirtAddr(address));
+    walks(&machine(feed), addresses);
+}
+
+/// Every space of a guest's vCPU: span by span from some addresses, and all at once.
+pub fn walks(guest: &Guest, addresses: [u64; 5]) {
+    for space in guest.arch.spaces(&guest.vcpus[0]) {
+        let Ok(paging) = space.paging else { continue };
+        let mut walker = Walker::new(&paging, guest.memory.as_ref());
+        for address in addresses {
+            enumerate(&mut walker, &paging, guest.memory.as_ref(), VirtAddr(address));
+            let (steps, span) = walker.steps(VirtAddr(address)).expect("all of this memory can be read");
+            assert!(steps.len() <= 12 && span.virt.contains(VirtAddr(address)), "{steps:?}");
+        }
+        survey(&mut walker, &paging, guest.memory.as_ref());
+    }
+}
+
+/// What is told is what the walker finds, at both ends and where a table is shared; and no more than the limit is read.
+fn survey(walker: &mut Walker<'_>, paging: &Paging, memory: &dyn PhysMemory) {
+    const LIMITS: Limits = Limits { pieces: 1024, follow_shared: false };
+    let mut told = Told::default();
+    let mut survey = Survey::new(LIMITS);
+    let _ = survey.visit(paging, memory, &mut told);
+    assert!(survey.pieces_read() <= LIMITS.pieces && survey.tables_held() <= LIMITS.pieces as usize + 64);
+    for Mapping { virt, phys, .. } in told.mappings {
+        for (at, expected) in [(virt.first(), phys.0), (virt.last(), phys.0.wrapping_add(virt.len_minus_one()))] {
+            let found = walker.translate(at).expect("all of this memory can be read");
+            // A page at the top of the address space may pass it.
+            assert!(found.is_none_or(|found| found.0 == expected), "{at}: {found:?}, told {expected:#x}");
+            assert!(found.is_some() || expected < phys.0, "{at} is told and not found");
+        }
+    }
+    for Shared { virt, like, .. } in told.shared {
+        let [here, there] =
+            [virt.first(), like].map(|at| walker.translate(at).expect("all of this memory can be read"));
+        assert_eq!(here, there, "{virt} is not like {like}");
+    }
+}
+
+/// The first of what a survey tells.
+#[derive(Default)]
+struct Told {
+    mappings: Vec<Mapping>,
+    shared: Vec<Shared>,
+}
+
+impl Visitor for Told {
+    fn mapping(&mut self, mapping: Mapping) -> ControlFlow<()> {
+        self.mappings.push(mapping);
+        if self.mappings.len() < 1024 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    }
+
+    fn shared(&mut self, shared: Shared) {
+        if self.shared.len() < 64 {
+            self.shared.push(shared);
+        }
+    }
+
+    fn unreadable(&mut self, virt: VirtRange, error: &WalkError) {
+        panic!("{virt}: {error}");
     }
 }
 
@@ -96,13 +155,25 @@ pub fn machine(feed: &mut Feed<'_>) -> Guest {
     let pages = usize::from(feed.u8() % 64) + 1;
     // RAM may end inside of a page, and so inside of a table.
     let len = pages * PAGE - usize::from(feed.u16()) % PAGE;
-    let vcpu = Vcpu { id: 0, registers: registers(feed, arch) };
+    let registers = registers(feed, arch);
+    let ram = pieces(feed, pages, len, 0);
+    guest(arch, endian, registers, 0, ram)
+}
+
+/// Memory of `len` bytes in so many pages from `base` on, of which the rest of the input writes pieces.
+pub fn pieces(feed: &mut Feed<'_>, pages: usize, len: usize, base: u64) -> Vec<u8> {
     let mut ram = vec![0; pages * PAGE];
     while !feed.is_empty() {
-        piece(feed, &mut ram, pages);
+        piece(feed, &mut ram, pages, base);
     }
     ram.truncate(len);
-    let range = PhysRange::new(PhysAddr(0), len as u64).expect("a short range");
+    ram
+}
+
+/// A guest with one vCPU and one block of RAM.
+pub fn guest(arch: &'static dyn Arch, endian: Endian, registers: Registers, base: u64, ram: Vec<u8>) -> Guest {
+    let vcpu = Vcpu { id: 0, registers };
+    let range = PhysRange::new(PhysAddr(base), ram.len() as u64).expect("a short range");
     let backed: Vec<(PhysRange, Box<dyn Backing>)> = vec![(range, Box::new(Ram(ram)))];
     Guest {
         arch,
@@ -152,7 +223,7 @@ pub const TAGS: [Tag; 9] = [
     Tag::Text,
 ];
 
-fn piece(feed: &mut Feed<'_>, ram: &mut [u8], pages: usize) {
+fn piece(feed: &mut Feed<'_>, ram: &mut [u8], pages: usize, base: u64) {
     let tag = feed.pick(&TAGS);
     let page = usize::from(feed.u8()) % pages;
     let at = usize::from(feed.u16());
@@ -163,7 +234,7 @@ fn piece(feed: &mut Feed<'_>, ram: &mut [u8], pages: usize) {
             (at * width, &entry[..width])
         }
         Tag::Link(width, endian) => {
-            let to = u64::from(feed.u8()) * PAGE as u64;
+            let to = base + u64::from(feed.u8()) * PAGE as u64;
             endian.put(to + u64::from(feed.u16()), &mut entry[..width]);
             (at * width, &entry[..width])
         }

@@ -8,6 +8,7 @@ pub mod dmesg;
 pub mod dumps;
 pub mod elf;
 pub mod feed;
+pub mod forms;
 pub mod kdump;
 pub mod machine;
 pub mod memory_use;
@@ -31,6 +32,20 @@ pub static TARGETS: &[Target] = &[
     ("vmcoreinfo", notes::vmcoreinfo),
     ("notes", notes::notes),
     ("walk", machine::walk),
+    ("walk_x86_32", forms::walk_x86_32),
+    ("walk_x86_pae", forms::walk_x86_pae),
+    ("walk_x86_4level", forms::walk_x86_4level),
+    ("walk_x86_5level", forms::walk_x86_5level),
+    ("walk_aarch64_4k", forms::walk_aarch64_4k),
+    ("walk_aarch64_16k", forms::walk_aarch64_16k),
+    ("walk_aarch64_64k", forms::walk_aarch64_64k),
+    ("walk_aarch64_52bit", forms::walk_aarch64_52bit),
+    ("walk_ppc64_radix", forms::walk_ppc64_radix),
+    ("walk_ppc64_hashed", forms::walk_ppc64_hashed),
+    ("walk_riscv64_sv39", forms::walk_riscv64_sv39),
+    ("walk_riscv64_sv48", forms::walk_riscv64_sv48),
+    ("walk_riscv64_sv57", forms::walk_riscv64_sv57),
+    ("walk_s390x", forms::walk_s390x),
     ("kernel", machine::kernel),
     ("dmesg", dmesg::dmesg),
     ("plan", plans::plan),

@@ -4,6 +4,7 @@ use guestdump_core::arch::{self, Arch, Endian, Registers};
 
 use super::Seed;
 use super::input::Input;
+use crate::bodies::forms::FORMS;
 use crate::bodies::machine::Tag;
 
 /// One case of a fixture of page tables: registers, entries as (table, index, value), addresses and what they map to.
@@ -12,6 +13,16 @@ struct Case {
     registers: Vec<(String, u64)>,
     entries: Vec<(u64, u64, u64)>,
     addresses: Vec<(u64, Option<u64>)>,
+}
+
+/// How entries of a fixture are written.
+fn tag(width: u64, big: bool) -> fn(&Tag) -> bool {
+    match (width, big) {
+        (4, false) => |tag| matches!(tag, Tag::Entry(4, Endian::Little)),
+        (4, true) => |tag| matches!(tag, Tag::Entry(4, Endian::Big)),
+        (_, false) => |tag| matches!(tag, Tag::Entry(8, Endian::Little)),
+        (_, true) => |tag| matches!(tag, Tag::Entry(8, Endian::Big)),
+    }
 }
 
 fn number(text: &str) -> Option<u64> {
@@ -42,6 +53,15 @@ pub fn tables(form: &str, text: &str, seeds: &mut Vec<Seed>) {
             _ => {}
         }
     }
+    for row in FORMS.iter().filter(|row| row.fixture.strip_suffix(".txt") == Some(form)) {
+        // Other cases of the fixture are other tables for the same registers.
+        for (number, case) in cases.iter().enumerate().filter(|(number, _)| *number < 3 || *number == row.case) {
+            seeds.push((row.target, format!("{form}-{number}"), case.form(row.base, width, big).0));
+        }
+        seeds.extend(
+            cases.get(row.case).map(|case| (row.target, format!("{form}-shared"), case.shared(row.base, width, big))),
+        );
+    }
     for (number, case) in cases.iter().enumerate() {
         let Some(machine) = case.machine(width, big) else { continue };
         let mut walk = Input::default();
@@ -71,19 +91,42 @@ impl Case {
         for (name, value) in &self.registers {
             input.u8(registers.find(name)?.0 as u8).u64(*value);
         }
-        let tag: fn(&Tag) -> bool = match (width, big) {
-            (4, false) => |tag| matches!(tag, Tag::Entry(4, Endian::Little)),
-            (4, true) => |tag| matches!(tag, Tag::Entry(4, Endian::Big)),
-            (_, false) => |tag| matches!(tag, Tag::Entry(8, Endian::Little)),
-            (_, true) => |tag| matches!(tag, Tag::Entry(8, Endian::Big)),
-        };
         for (table, index, value) in &self.entries {
             let at = table + index * width;
             if at / 4096 < 64 {
-                input.piece(tag, (at / 4096) as u8, (at % 4096 / width) as u16).u64(*value);
+                input.piece(tag(width, big), (at / 4096) as u8, (at % 4096 / width) as u16).u64(*value);
             }
         }
         Some(input)
+    }
+
+    /// The tables and addresses alone, for a target of `bodies::forms`.
+    fn form(&self, base: u64, width: u64, big: bool) -> Input {
+        let mut input = Input::default();
+        for at in 0..4 {
+            input.u64(self.addresses.get(at).map_or(0, |address| address.0));
+        }
+        // All of the RAM, the registers as they are; the byte order of the machine does not matter.
+        input.u8(63).u16(0).u8(0).u8(0);
+        for (table, index, value) in &self.entries {
+            if let Some(at) = (table + index * width).checked_sub(base).filter(|at| at / 4096 < 64) {
+                input.piece(tag(width, big), (at / 4096) as u8, (at % 4096 / width) as u16).u64(*value);
+            }
+        }
+        input
+    }
+
+    /// The same, where more entries of the first table lead where its first one does.
+    fn shared(&self, base: u64, width: u64, big: bool) -> Vec<u8> {
+        let mut input = self.form(base, width, big);
+        let first = self.entries.first().filter(|(table, ..)| table.wrapping_sub(base) / 4096 < 64);
+        for &(table, index, value) in first.into_iter() {
+            for index in index + 1..index + 16 {
+                let at = table - base + index * width;
+                input.piece(tag(width, big), (at / 4096) as u8, (at % 4096 / width) as u16).u64(value);
+            }
+        }
+        input.0
     }
 
     /// The same with a VMCOREINFO note, a banner and a utsname where the tables say.

@@ -1,0 +1,4 @@
+//! libFuzzer's program for the target `walk_aarch64_52bit`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| guestdump_fuzz::bodies::forms::walk_aarch64_52bit(data));

@@ -1,0 +1,4 @@
+//! libFuzzer's program for the target `walk_x86_32`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| guestdump_fuzz::bodies::forms::walk_x86_32(data));
