@@ -17,7 +17,7 @@ h1{font-size:20px;margin:0 0 2px}p{margin:0 0 14px;color:var(--dim)}
 .keys{display:flex;flex-wrap:wrap;gap:6px 22px;margin:0 0 14px}.keys i{display:inline-block;width:12px;height:12px;border-radius:3px;margin:0 6px -1px 0}
 .keys b{font-weight:600}svg{display:block;border:1px solid var(--line);border-radius:6px;padding:8px;max-width:100%;height:auto}
 svg text{font:11px ui-monospace,monospace;fill:var(--dim)}svg rect:hover{stroke:var(--ink);stroke-width:1.5}
-#at{position:sticky;bottom:0;background:var(--ground);border-top:1px solid var(--line);padding:8px 2px;font:12px ui-monospace,monospace;min-height:1.5em}
+#at{position:sticky;bottom:0;margin-top:10px;background:var(--ground);border-top:1px solid var(--line);padding:8px 2px;font:12px ui-monospace,monospace;min-height:1.5em}
 table{border-collapse:collapse;margin:14px 40px 0 0;display:inline-table;vertical-align:top}td,th{padding:2px 14px 2px 0;text-align:left;font-variant-numeric:tabular-nums}
 th{color:var(--dim);font-weight:500}td{font-family:ui-monospace,monospace;font-size:12px}";
 
@@ -32,7 +32,7 @@ pub fn page(scene: &Scene) -> String {
     // Writing to a String cannot fail.
     let _ = head(&mut out, scene);
     let _ = keys(&mut out, scene);
-    out.push_str(&element(scene, ""));
+    out.push_str(&element(scene));
     out.push_str("<div id=\"at\">Point at a cell.</div>\n");
     let _ = tables(&mut out, scene);
     let _ = writeln!(out, "<script>{SCRIPT}</script></body></html>");

@@ -37,7 +37,7 @@ pub fn run(args: &MapArgs) -> Result<Exit, CliError> {
     let request = request::source_named(&args.source, args.arch.as_deref(), Purpose::Look)?;
     let Opened { mut guest, session } = source::open(&request)?;
     find_vmcoreinfo(&mut guest);
-    let (columns, most) = if args.output.is_some() { (128, 128 * 64) } else { (64, 64 * 24) };
+    let (columns, most) = if args.output.is_some() { (128, 128 * 80) } else { (64, 64 * 24) };
     let scene = Scene::of(&args.source, &guest, columns, most);
     session.finish()?;
     match (picture, &args.output) {

@@ -15,10 +15,10 @@ const TOP: u64 = 8;
 
 /// Colours of the kinds, in their order: the cells of HTML and SVG, on light and on dark ground.
 pub const COLOURS: [(u8, u8, u8); 5] =
-    [(0xd5, 0xda, 0xe1), (0x2f, 0x7e, 0xc7), (0xe8, 0x6c, 0x1f), (0xa9, 0x9b, 0xc4), (0xd0, 0x10, 0x30)];
+    [(0xd5, 0xda, 0xe1), (0x2f, 0x7e, 0xc7), (0xd9, 0x2d, 0x6b), (0x8a, 0x8f, 0x98), (0x10, 0x10, 0x10)];
 /// Colour of the kernel's frame, and of the marks of page tables.
-pub const KERNEL: &str = "#7c3aed";
-pub const ROOT: &str = "#0f9d58";
+pub const KERNEL: &str = "#f08c00";
+pub const ROOT: &str = "#12a150";
 
 /// A kind's colour as in CSS.
 pub fn colour(kind: Kind) -> String {
@@ -66,12 +66,48 @@ pub fn escaped(text: &str) -> String {
 /// A file of its own.
 pub fn file(scene: &Scene) -> String {
     let style = "<style>text{font:11px ui-monospace,monospace;fill:#444}</style>";
-    element(scene, &format!("<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>{style}"))
+    let ground = "<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>";
+    drawn(scene, &format!("{ground}{style}{}", legend(scene)), TOP + LEGEND)
 }
 
-/// The element, with `head` as its first children.
-pub fn element(scene: &Scene, head: &str) -> String {
-    let (mut body, mut y) = (String::new(), TOP);
+/// Height of the legend.
+const LEGEND: u64 = 44;
+
+/// What the guest is and what the colours mean.
+fn legend(scene: &Scene) -> String {
+    let totals = scene.totals();
+    let all = totals.iter().sum::<u64>().max(1);
+    let shares = Kind::ALL.into_iter().zip(totals).filter(|kind| kind.1 > 0);
+    let percent = |frames: u64| format!(" {:.1} %", frames as f64 * 100.0 / all as f64);
+    let mut keys: Vec<(String, String)> =
+        shares.map(|(kind, frames)| (colour(kind), format!("{}{}", kind.name(), percent(frames)))).collect();
+    keys.extend(scene.kernel.map(|_| (KERNEL.to_owned(), "kernel image".to_owned())));
+    if !scene.roots.is_empty() {
+        keys.push((ROOT.to_owned(), "page-table roots".to_owned()));
+    }
+    let (bytes, cell, row) = (HumanBytes(scene.bytes()), HumanBytes(scene.cell_bytes), HumanBytes(scene.row_bytes()));
+    let what = format!("{}: {} {}, {bytes}; a cell is {cell}, a row {row}", scene.source, scene.arch, scene.release);
+    let mut out = format!("<text x=\"{LEFT}\" y=\"18\">{}</text>", escaped(&what));
+    for (index, (colour, words)) in keys.iter().enumerate() {
+        let x = LEFT + index as u64 * 165;
+        // Writing to a String cannot fail.
+        let _ = write!(
+            out,
+            "<path d=\"M{x} 28h10v10h-10z\" fill=\"{colour}\"/><text x=\"{}\" y=\"37\">{words}</text>",
+            x + 15
+        );
+    }
+    out
+}
+
+/// The element, for a page that has its own legend.
+pub fn element(scene: &Scene) -> String {
+    drawn(scene, "", TOP)
+}
+
+/// The element with `head` as its first children, and rows from `y` on.
+fn drawn(scene: &Scene, head: &str, mut y: u64) -> String {
+    let mut body = String::new();
     for line in scene.lines() {
         // Writing to a String cannot fail.
         let _ = match line {

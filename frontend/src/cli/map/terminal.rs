@@ -13,13 +13,13 @@ const fn look(kind: Option<Kind>) -> (char, u8) {
         None => (' ', 0),
         Some(Kind::Zero) => ('·', 242),
         Some(Kind::Compressible) => ('▒', 74),
-        Some(Kind::Incompressible) => ('█', 208),
+        Some(Kind::Incompressible) => ('█', 162),
         Some(Kind::Missing) => ('x', 245),
         Some(Kind::Damaged) => ('!', 196),
     }
 }
 
-const KERNEL: (char, u8) = ('K', 141);
+const KERNEL: (char, u8) = ('K', 214);
 const ROOT: (char, u8) = ('T', 227);
 
 /// The whole picture.
