@@ -30,7 +30,7 @@ fn dump(folder: &tempfile::TempDir, name: &str, format: &str) -> String {
 #[test]
 fn equal_dumps_of_every_format_have_one_digest() {
     let folder = tempfile::tempdir().unwrap();
-    let elf = dump(&folder, "elf", "elf");
+    let elf = dump(&folder, "reference", "elf");
     let expected = json(&["verify", &elf, "--json"])["dumps"][0]["digest"].clone();
     assert_eq!(expected.as_str().unwrap().len(), 64);
     for format in guestdump_core::format::ALL {
