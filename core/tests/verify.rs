@@ -16,7 +16,7 @@ use guestdump_core::guest::Guest;
 use guestdump_core::plan::{Plan, PlanOptions};
 use guestdump_core::run::{RunOptions, Unobserved, run};
 use guestdump_core::sink::Seekable;
-use guestdump_core::verify::{Class, Content, Memory, audit, compare, compare_notes, survey};
+use guestdump_core::verify::{Class, Content, Kind, Memory, audit, cell_size, compare, compare_notes, picture, survey};
 use proptest::prelude::*;
 
 fn written(guest: &Guest, format: &str, page_size: Option<u32>) -> Vec<u8> {
@@ -207,6 +207,37 @@ fn notes_are_compared_one_by_one() {
     assert_eq!((found[0].name.as_str(), found[0].n_type, found[0].first), ("CORE", 1, Some(100)));
     let info = one.vmcoreinfo.as_ref().map(|info| info.bytes().len());
     assert_eq!((found[1].name.as_str(), found[1].lengths), ("VMCOREINFO", (info, None)));
+}
+
+#[test]
+fn pictures_have_what_is_counted() {
+    let dump = open(&written(&odd_guest(), "kdump-raw-zlib", None));
+    let all = survey(memory(&dump));
+    for cell_bytes in [4096, 1 << 16, 1 << 20, 1 << 24] {
+        let cells = picture(memory(&dump), cell_bytes);
+        let sum = |kind: Kind| {
+            cells.iter().map(|cell| cell.frames[Kind::ALL.iter().position(|one| *one == kind).unwrap()]).sum::<u64>()
+        };
+        let data = sum(Kind::Compressible) + sum(Kind::Incompressible);
+        assert_eq!((sum(Kind::Zero), data), (all.count(Class::Zero), all.count(Class::Data)), "{cell_bytes}");
+        assert!(cells.iter().all(|cell| cell.total() > 0 && cell.range.len() == cell_bytes));
+        assert!(cells.windows(2).all(|pair| pair[0].range.end() <= pair[1].range.start()));
+    }
+    // `content` has zeros, text, noise, and a page with one byte, in turns.
+    let kinds = [Kind::Zero, Kind::Compressible, Kind::Incompressible, Kind::Compressible];
+    let cells = picture(memory(&dump), 4096);
+    for (cell, kind) in cells.iter().zip(kinds.iter().cycle()).take(32) {
+        assert_eq!(cell.frames[Kind::ALL.iter().position(|one| one == kind).unwrap()], 1, "{cell:?}");
+    }
+}
+
+#[test]
+fn cells_are_as_small_as_their_number_allows() {
+    let ranges = [range(0x1800, 0x1000), range(0x3000, 0x800), range(1 << 40, 1 << 20)];
+    assert_eq!(cell_size(&ranges, 259), 4096);
+    assert_eq!(cell_size(&ranges, 258), 8192);
+    assert_eq!(cell_size(&ranges, 2), 1 << 20);
+    assert_eq!(cell_size(&[range(0, u64::MAX)], 2), 1 << 62);
 }
 
 /// A small memory: pieces of a few bytes in three leaves, some of zeros, some not aligned.

@@ -248,6 +248,28 @@ fn kernel_phys(guest: &Guest, info: &Vmcoreinfo, virt: VirtAddr) -> Option<PhysA
     by_image.or_else(|| translate(guest, virt).map(|map| map.phys))
 }
 
+/// No image is larger, and its parts are not farther apart.
+const IMAGE_MAX: u64 = 256 << 20;
+
+/// Where the kernel's image is in physical memory, as far as VMCOREINFO's symbols reach: the lowest and the highest of those
+/// that lie where `_stext` says they should.
+#[must_use]
+pub fn image(guest: &Guest) -> Option<guestdump_arch::PhysRange> {
+    let info = guest.vmcoreinfo.as_ref()?;
+    let text = info.symbol("_stext")?;
+    let start = kernel_phys(guest, info, text)?;
+    let lines = core::str::from_utf8(info.bytes()).ok()?.lines();
+    let names = lines.filter_map(|line| line.strip_prefix("SYMBOL(")?.split_once(")=").map(|parts| parts.0));
+    let near = |virt: VirtAddr| virt.0.checked_sub(text.0).filter(|distance| *distance < IMAGE_MAX);
+    let linear = |distance: &u64| {
+        let virt = text.checked_add(*distance)?;
+        (kernel_phys(guest, info, virt)?.0 == start.0.checked_add(*distance)?).then_some(())
+    };
+    let distances = names.filter_map(|name| near(info.symbol(name)?));
+    let end = distances.filter(|distance| linear(distance).is_some()).max()?;
+    guestdump_arch::PhysRange::new(start, end.checked_next_multiple_of(4096)?.max(4096))
+}
+
 /// What the tables of the first vCPU that maps `virt` say about it.
 fn translate(guest: &Guest, virt: VirtAddr) -> Option<LinearMap> {
     guest.vcpus.iter().find_map(|vcpu| {

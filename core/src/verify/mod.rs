@@ -10,12 +10,14 @@ mod content;
 mod digest;
 mod leaves;
 mod notes;
+mod picture;
 
 pub use audit::{Audit, audit};
 pub use content::{Content, Difference, compare, survey};
 pub use digest::Digest;
 pub use leaves::Memory;
 pub use notes::{NoteDifference, compare_notes};
+pub use picture::{Cell, Kind, cell_size, picture};
 
 /// Bytes of a frame.
 pub const FRAME: usize = 4096;

@@ -49,6 +49,8 @@ pub enum Command {
     /// Read a whole dump: is it sound, does it equal another
     #[command(after_long_help = VERIFY_EXIT)]
     Verify(VerifyArgs),
+    /// Draw what lies where in guest-physical memory
+    Map(MapArgs),
     /// Print the kernel's log of a dump or a guest
     Dmesg(DmesgArgs),
     /// List the formats that can be written
@@ -161,6 +163,26 @@ pub struct VerifyArgs {
     pub threads: Option<usize>,
     /// Print JSON
     #[arg(long)]
+    pub json: bool,
+}
+
+/// `guestdump map`
+#[derive(Debug, Args)]
+pub struct MapArgs {
+    /// Guest: a dump, qmp:SOCKET, guest.toml, or demo:ARCH
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub source: String,
+    /// Write a picture: FILE.html or FILE.svg, or - for HTML on standard output [default: draw in the terminal]
+    #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub output: Option<std::path::PathBuf>,
+    /// Overwrite an existing file
+    #[arg(long)]
+    pub force: bool,
+    /// Architecture, where the source does not say; see `guestdump arches`
+    #[arg(long, value_name = "NAME")]
+    pub arch: Option<String>,
+    /// Print JSON: every cell with its frames by kind
+    #[arg(long, conflicts_with = "output")]
     pub json: bool,
 }
 

@@ -52,7 +52,7 @@ fn write_text(out: &mut dyn Write, log: &mut Log<'_>) -> io::Result<()> {
 
 /// A guest's bytes must not drive the terminal that they are shown on: what is no printable UTF-8 becomes `\xNN`, as
 /// /dev/kmsg has it.
-fn printable(bytes: &[u8]) -> String {
+pub(super) fn printable(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len());
     let hex = |out: &mut String, bytes: &[u8]| {
         for byte in bytes {

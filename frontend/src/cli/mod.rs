@@ -5,6 +5,7 @@ mod dmesg;
 mod dump;
 mod info;
 mod lists;
+mod map;
 mod plan;
 mod request;
 mod verify;
@@ -165,6 +166,7 @@ fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Plan(args) => plan::run(&args),
         Command::Info(args) => info::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Map(args) => map::run(&args),
         Command::Dmesg(args) => dmesg::run(&args),
         Command::Formats(args) => lists::formats(args.json),
         Command::Arches(args) => lists::arches(args.json),

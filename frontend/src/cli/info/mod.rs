@@ -2,7 +2,7 @@
 
 mod readers;
 mod text;
-mod vcpu;
+pub(super) mod vcpu;
 
 use std::path::Path;
 use std::sync::Arc;

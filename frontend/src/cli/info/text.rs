@@ -8,6 +8,7 @@ use indicatif::HumanBytes;
 
 use super::readers::refusals;
 use super::{InfoArgs, Shown, vcpu};
+use crate::cli::dmesg::printable;
 
 /// More ranges, vCPUs and kinds of notes than this are counted, not listed.
 const LINES: usize = 12;
@@ -54,7 +55,8 @@ fn kernel(out: &mut String, shown: &Shown) -> std::fmt::Result {
         let words = ["sysname", "release", "version", "machine"].map(|name| uts.text(name));
         let node = uts.text("nodename");
         let of = if node.is_empty() { String::new() } else { format!(" on {node}") };
-        writeln!(out, "kernel        {}{of}", words.join(" ").trim())?;
+        let words = printable(format!("{}{of}", words.join(" ").trim()).as_bytes());
+        writeln!(out, "kernel        {words}")?;
     }
     let Some(info) = shown.guest.as_ref().and_then(|guest| guest.vmcoreinfo.as_ref()) else {
         return writeln!(out, "VMCOREINFO    none");
@@ -157,7 +159,7 @@ fn judgement(out: &mut String, shown: &Shown) -> std::fmt::Result {
         writeln!(out, "not checked   {skipped}")?;
     }
     for warning in shown.warnings() {
-        writeln!(out, "warning: {warning}")?;
+        writeln!(out, "warning: {}", printable(warning.as_bytes()))?;
     }
     Ok(())
 }
