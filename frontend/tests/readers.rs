@@ -163,14 +163,19 @@ fn drgn_reads_the_largest_block_of_every_sample() {
     }
     for name in guestdump::source::demo::names() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("elf");
-        dump(&format!("demo:{name}"), &path, "elf");
+        let path = folder.path().join("dump");
         let ram = guestdump::source::demo::guest(name).unwrap();
         let largest = ram.blocks.iter().max_by_key(|block| block.range.len()).unwrap().range;
         let (at, mut bytes) = (largest.start(), vec![0; largest.len() as usize]);
         assert!(ram.memory.read(at, &mut bytes).unwrap());
         fs::write(folder.path().join("ram.bin"), bytes).unwrap();
         let script = DRGN.replace("int(sys.argv[3])", &at.0.to_string());
-        assert_eq!(verdict("python3", &script, &path, Endian::Little), "same", "{name}");
+        for format in ["elf", "kdump-raw-zlib"] {
+            dump(&format!("demo:{name}"), &path, format);
+            let said = verdict("python3", &script, &path, Endian::Little);
+            // The kernel of the sample has pages of 4 KiB.
+            let refused = format != "elf" && said.contains("Unsupported page shift: 12");
+            assert!(said == "same" || (name == "ppc64" && refused), "{name} {format}: {said}");
+        }
     }
 }
