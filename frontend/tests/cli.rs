@@ -87,6 +87,29 @@ fn outputs_that_cannot_be() {
 }
 
 #[test]
+fn a_folder_that_must_not_be_written_is_named() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let (program, locked) = (folder.path().join("guestdump"), folder.path().join("locked"));
+    fs::copy(env!("CARGO_BIN_EXE_guestdump"), &program).unwrap();
+    fs::create_dir(&locked).unwrap();
+    fs::set_permissions(&locked, fs::Permissions::from_mode(0o555)).unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let out = locked.join("vmcore");
+    // Root may write everywhere, so it must become somebody else.
+    let mut command = Command::new(&program);
+    if rustix::process::geteuid().is_root() {
+        command = Command::new("setpriv");
+        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(&program);
+    }
+    let output = command.args(["dump", "demo:x86_64", "-o"]).arg(&out).output().unwrap();
+    let words = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{words}");
+    assert!(words.contains("vmcore: Permission denied") && words.contains("hint: "), "{words}");
+    assert_eq!(names(&locked), Vec::<String>::new());
+}
+
+#[test]
 fn a_full_disk_leaves_nothing_behind() {
     refused(&["dump", "demo:x86_64", "-o", "/dev/full", "--format", "elf"], 1, "No space left on device");
     // A file system of 64 KiB, where one can be had.

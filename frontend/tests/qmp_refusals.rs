@@ -490,6 +490,31 @@ fn memory_of_another_process_is_not_taken_for_the_guests() {
     assert_eq!(fake.status(), "running");
 }
 
+/// A user who may use the monitor's socket, but is not QEMU's.
+#[test]
+fn the_memory_of_somebody_elses_qemu_is_refused_and_the_guest_runs() {
+    use std::os::unix::fs::PermissionsExt;
+    let open_to_all = |path: &Path| std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777)).unwrap();
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can be somebody else");
+        return;
+    }
+    let fake = Fake::start("running", &[]);
+    let program = fake.dir.path().join("guestdump");
+    std::fs::copy(env!("CARGO_BIN_EXE_guestdump"), &program).unwrap();
+    [fake.dir.path(), &fake.socket(), &program].into_iter().for_each(open_to_all);
+    let somebody = ["--reuid", "65534", "--regid", "65534", "--clear-groups"];
+    let source = format!("qmp:{}", fake.socket().display());
+    let mut command = Command::new("setpriv");
+    let command = command.args(somebody).arg(&program).args(["dump", &source, "-o", "-", "--progress", "never"]);
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{words}");
+    assert!(output.stdout.is_empty() && words.contains(" of user 0 as user 65534: "), "{words}");
+    assert!(words.contains("hint: run as root, or as the user of the QEMU process"), "{words}");
+    assert_eq!(fake.status(), "running");
+}
+
 #[test]
 fn a_lost_connection_is_made_anew_to_let_the_guest_run() {
     for command in ["stop", "dump-guest-memory", "human-monitor-command"] {

@@ -31,4 +31,4 @@ export CARGO_TARGET_S390X_UNKNOWN_LINUX_GNU_LINKER=s390x-linux-gnu-gcc CC_s390x_
 export CARGO_TARGET_S390X_UNKNOWN_LINUX_GNU_RUNNER="qemu-s390x-static -L /usr/s390x-linux-gnu"
 export PROPTEST_CASES="${PROPTEST_CASES:-16}" CARGO_PROFILE_DEV_OPT_LEVEL=3 CARGO_PROFILE_DEV_DEBUG=0
 # shellcheck disable=SC2086
-exec cargo test --target $target $crates "$@" -- --skip addrxlat_agrees --skip drgn_agrees --skip qemu_agrees
+exec cargo test --target $target $crates "$@" -- --skip addrxlat_agrees --skip drgn_agrees --skip qemu_agrees --skip readelf_counts

@@ -30,6 +30,10 @@ MACHINES = {
     "hot-plugged memory": ("qemu-system-x86_64 -M pc -m 64,slots=2,maxmem=1G", [
         ("object-add", {"qom-type": "memory-backend-ram", "id": "plugged", "size": 128 << 20}),
         ("device_add", {"driver": "pc-dimm", "id": "dimm0", "memdev": "plugged"})], "little"),
+    "memory hot-plugged while running": ("qemu-system-x86_64 -M q35 -m 64,slots=2,maxmem=1G -smp 2", [
+        ("cont", {}), ("sleep", {"seconds": 1}),
+        ("object-add", {"qom-type": "memory-backend-memfd", "id": "plugged", "size": 128 << 20}),
+        ("device_add", {"driver": "pc-dimm", "id": "dimm0", "memdev": "plugged"}), ("stop", {})], "little"),
     "two NUMA nodes": ("qemu-system-x86_64 -M q35 -m 128 -smp 2 -object memory-backend-memfd,id=m0,size=64M "
                        "-object memory-backend-ram,id=m1,size=64M -numa node,memdev=m0,cpus=0 -numa node,memdev=m1,cpus=1", [], "little"),
 }
@@ -98,7 +102,10 @@ def main(argv):
             try:
                 with Machine(command, where) as machine:
                     for what, arguments in plug:
-                        machine.monitor.cmd(what, **arguments)
+                        if what == "sleep":
+                            time.sleep(arguments["seconds"])
+                        else:
+                            machine.monitor.cmd(what, **arguments)
                     paths = dumps(machine, program, where)
                 results = list(checks(paths, order))
             except Exception as error:          # one broken machine must not hide the others

@@ -10,6 +10,7 @@
 mod aarch64;
 mod build;
 mod ppc64;
+mod riscv64;
 mod s390x;
 mod x86;
 
@@ -62,7 +63,7 @@ enum Link {
 }
 
 /// Every sample guest.
-pub static ALL: &[Demo] = &[x86::X86_64, x86::I386, aarch64::AARCH64, ppc64::PPC64, s390x::S390X];
+pub static ALL: &[Demo] = &[x86::X86_64, x86::I386, aarch64::AARCH64, ppc64::PPC64, s390x::S390X, riscv64::RISCV64];
 
 /// Names of all samples.
 #[must_use]

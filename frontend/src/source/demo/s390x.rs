@@ -6,11 +6,13 @@
 use guestdump_arch::paging::form::Level;
 use guestdump_core::block::BlockKind;
 
-use super::build::{IDLE, IMAGE, STACK_LEN, STACKS, TABLES, USER_PAGES};
+use super::build::{Fill, IDLE, IMAGE, NOTE, Piece, STACK_LEN, STACKS, TABLES, USER_PAGES};
 use super::{Demo, Link};
 
 const BLOCKS: &[(u64, u64, BlockKind, &str)] =
     &[(0, 5 << 20, BlockKind::Ram, "s390.ram"), (6 << 20, 1 << 20, BlockKind::Device, "dcss")];
+/// Low storage says where the note is: linux `arch/s390/include/asm/lowcore.h`, `vmcore_info`.
+const LOWCORE: &[Piece] = &[Piece { at: 0xe0c, len: 8, fill: Fill::Repeated(&NOTE.to_be_bytes()) }];
 /// `lpswe 160(%r15)`: an enabled wait PSW is there; `br %r14`.
 const LPSWE_BR: &[u8] = &[0xb2, 0xb2, 0xf0, 0xa0, 0x07, 0xfe];
 const LPSWE_LEN: u64 = 4;
@@ -21,7 +23,7 @@ pub(super) const S390X: Demo = Demo {
     summary: "6 MiB, region-third table, one vCPU idle in the kernel, one in user mode",
     blocks: BLOCKS,
     main: 0,
-    elsewhere: &[],
+    elsewhere: LOWCORE,
     image_virt: IMAGE_VIRT,
     linear_virt: LINEAR,
     linear_page_shift: 20,
