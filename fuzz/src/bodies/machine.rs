@@ -8,7 +8,7 @@ use guestdump_core::arch::{self, Arch, Endian, KernelFacts, PhysAddr, PhysMemory
 use guestdump_core::arch::{Vcpu, VirtAddr};
 use guestdump_core::block::{Backing, Block, BlockKind, BlockMemory, ShortRead};
 use guestdump_core::format;
-use guestdump_core::guest::Guest;
+use guestdump_core::guest::{Guest, Past};
 use guestdump_core::kernel;
 
 use super::feed::Feed;
@@ -115,6 +115,7 @@ pub fn machine(feed: &mut Feed<'_>) -> Guest {
         vmcoreinfo: None,
         banner: None,
         remarks: Vec::new(),
+        past: Past::default(),
     }
 }
 

@@ -2,5 +2,6 @@
 //! descriptors, [`read`] goes the way back. How page data is compressed lives in `compress`.
 
 pub mod layout;
+mod pages;
 pub mod read;
 pub mod write;
