@@ -218,7 +218,15 @@ impl Dump {
             let known = crate::arch::names().join(", ");
             return Err(ReadError::Machine { machine: "unknown".to_owned(), known });
         };
-        let block = |range: &PhysRange| Block { range: *range, kind: BlockKind::Ram, name: "memory".to_owned() };
+        // Only notes named QEMU say that a hypervisor wrote it.
+        let by_hypervisor = self.notes.iter().any(|note| note.name == b"QEMU");
+        let devices = arch.device_window().filter(|_| by_hypervisor);
+        let block = |range: &PhysRange| match devices {
+            Some(window) if window.intersect(*range) == *range => {
+                Block { range: *range, kind: BlockKind::Device, name: "firmware or device".to_owned() }
+            }
+            _ => Block { range: *range, kind: BlockKind::Ram, name: "memory".to_owned() },
+        };
         let mut guest = Guest {
             arch,
             endian: Some(self.endian),

@@ -7,7 +7,7 @@ use guestdump_core::plan::PlanOptions;
 use super::CliError;
 use super::args;
 use crate::number::parse_bytes;
-use crate::source::{Purpose, Request};
+use crate::source::{Purpose, Request, VmcoreinfoFrom};
 
 /// Format where none was asked for, by whether the output can seek.
 const DEFAULT: (&str, &str) = ("kdump-raw-zlib", "kdump-zlib");
@@ -26,7 +26,13 @@ pub fn source(typed: &args::PlanOptions, purpose: Purpose) -> Result<Request, Cl
     };
     // Where the program cannot find itself, the source says that it cannot be watched over.
     let watchdog = std::env::current_exe().ok();
-    Ok(Request { source: typed.source.clone(), arch, purpose, watchdog })
+    let vmcoreinfo = match typed.vmcoreinfo.as_deref() {
+        None => VmcoreinfoFrom::Source,
+        Some("scan") => VmcoreinfoFrom::Scan,
+        Some("none") => VmcoreinfoFrom::Nowhere,
+        Some(path) => VmcoreinfoFrom::File(path.into()),
+    };
+    Ok(Request { source: typed.source.clone(), more: typed.more.clone(), vmcoreinfo, arch, purpose, watchdog })
 }
 
 /// The plan that is meant, for an output that can seek or cannot.

@@ -30,28 +30,36 @@ impl DumpFile for HostFile {
     }
 }
 
-/// Opens a dump to look at it.
+/// Opens a file.
 ///
 /// # Errors
-/// [`SourceError::Open`], [`SourceError::Dump`].
-pub fn read(path: &Path) -> Result<Dump, SourceError> {
+/// [`SourceError::Open`].
+pub fn file(path: &Path) -> Result<Arc<dyn DumpFile>, SourceError> {
     let open = |source| SourceError::Open { path: path.to_owned(), source };
     let file = File::open(path).map_err(open)?;
     let metadata = file.metadata().map_err(open)?;
     if !metadata.is_file() {
         return Err(open(io::Error::other("not a regular file")));
     }
-    let file = HostFile { file, len: metadata.len() };
-    read::open(Arc::new(file)).map_err(|source| SourceError::Dump { path: path.to_owned(), source })
+    Ok(Arc::new(HostFile { file, len: metadata.len() }))
 }
 
-/// Opens a dump as a guest.
+/// Opens a dump to look at it.
 ///
 /// # Errors
-/// As [`read()`].
-pub fn open(path: &Path, arch: Option<&'static dyn Arch>) -> Result<Guest, SourceError> {
+/// [`SourceError::Open`], [`SourceError::Dump`].
+pub fn read(path: &Path) -> Result<Dump, SourceError> {
+    read::open(file(path)?).map_err(|source| SourceError::Dump { path: path.to_owned(), source })
+}
+
+/// Makes a guest of a dump: one file, or those of a split set.
+///
+/// # Errors
+/// [`SourceError::Dump`].
+pub fn open(path: &Path, files: Vec<Arc<dyn DumpFile>>, arch: Option<&'static dyn Arch>) -> Result<Guest, SourceError> {
+    let unreadable = |source| SourceError::Dump { path: path.to_owned(), source };
+    let dump = read::open_set(files).map_err(unreadable)?;
     // What the dump says counts; --arch helps where it says nothing.
-    let dump = read(path)?;
     let arch = dump.arch.or(arch);
-    dump.into_guest(arch).map_err(|source| SourceError::Dump { path: path.to_owned(), source })
+    dump.into_guest(arch).map_err(unreadable)
 }

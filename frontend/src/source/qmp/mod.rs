@@ -30,7 +30,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use guestdump_core::arch::{self, Arch, GuestFacts, Vcpu};
-use guestdump_core::guest::{Guest, Note, vcpus_from_notes};
+use guestdump_core::guest::{Guest, Note, Past, vcpus_from_notes};
 use guestdump_core::vmcoreinfo::{self, Origin, Vmcoreinfo};
 use serde_json::{Value, json};
 
