@@ -156,4 +156,10 @@ pub trait Arch: fmt::Debug + Send + Sync + 'static {
     fn linux(&self) -> Option<&'static dyn LinuxLayout> {
         None
     }
+
+    /// Addresses of which the platform's machines have firmware and devices only: what a hypervisor's dump has there is no
+    /// RAM of the kernel, whatever the dump calls it.
+    fn device_window(&self) -> Option<PhysRange> {
+        None
+    }
 }

@@ -17,7 +17,9 @@ pub enum Presence {
     /// RAM that is known to hold zeros because nothing was ever stored there: reading it is not needed, and may cost
     /// the host memory.
     Zero,
-    /// No RAM.
+    /// RAM whose content the source left out on purpose: a filtered dump.
+    Excluded,
+    /// No RAM, or RAM whose content is not to be had.
     Absent,
 }
 

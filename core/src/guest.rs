@@ -44,6 +44,19 @@ pub struct Guest {
     pub banner: Option<String>,
     /// How the source got at all this, for people.
     pub remarks: Vec<String>,
+    /// What was done to its memory before, where the source is a dump.
+    pub past: Past,
+}
+
+/// What an existing dump says of how it was made. A guest that is no dump has none of it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Past {
+    /// Pages of which kinds it may lack: makedumpfile's levels.
+    pub dump_level: u8,
+    /// Whether memory was left out of it on purpose ([`guestdump_arch::Presence::Excluded`]).
+    pub filtered: bool,
+    /// What is damaged or missing, for people.
+    pub damage: Vec<String>,
 }
 
 impl Guest {

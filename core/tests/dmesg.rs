@@ -9,7 +9,7 @@ use std::sync::Arc;
 use guestdump_arch::{Endian, PhysAddr, PhysRange, Registers, Vcpu};
 use guestdump_core::arch;
 use guestdump_core::block::{Backing, Block, BlockKind, BlockMemory, Bytes};
-use guestdump_core::guest::Guest;
+use guestdump_core::guest::{Guest, Past};
 use guestdump_core::kernel::dmesg::{self, DmesgError, Kind, Record};
 use guestdump_core::vmcoreinfo::{Origin, Vmcoreinfo};
 
@@ -98,6 +98,7 @@ impl Image {
             vmcoreinfo: Some(Vmcoreinfo::new(self.info.into_bytes(), Origin::Given)),
             banner: None,
             remarks: Vec::new(),
+            past: Past::default(),
         }
     }
 }

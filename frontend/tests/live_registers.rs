@@ -40,7 +40,7 @@ fn sees_kernel(guest: &Guest, vcpu: &Vcpu, sysname: u64) -> bool {
 fn request(socket: OsString) -> Request {
     let source = format!("qmp:{}", socket.into_string().unwrap());
     let purpose = if std::env::var_os("GUESTDUMP_LOOK").is_some() { Purpose::Look } else { Purpose::Dump };
-    Request { source, arch: None, purpose, watchdog: None }
+    Request::new(source, purpose)
 }
 
 #[test]

@@ -6,7 +6,8 @@ pub mod paging;
 pub mod registers;
 
 use guestdump_arch::{
-    Arch, ArchError, CAbi, Class, DumpInfo, Endian, GuestFacts, Identity, LinuxLayout, NoteKind, Paging, RegDef, Vcpu,
+    Arch, ArchError, CAbi, Class, DumpInfo, Endian, GuestFacts, Identity, LinuxLayout, NoteKind, Paging, PhysAddr,
+    PhysRange, RegDef, Vcpu,
 };
 
 /// EM_386.
@@ -20,6 +21,11 @@ static IDENTITY: Identity = Identity {
     endians: &[Endian::Little],
     paging_forms: &["32-bit (PSE, PSE-36)", "PAE"],
 };
+
+/// The last 256 MiB below 4 GiB of a PC: local APICs (Intel SDM volume 3, 11.4.1), the flash from whose end a CPU starts
+/// (10.1.4). QEMU 10.0.2 and 7.2 have video RAM at 0xfd000000 (-device VGA) and flash at 0xfffc0000 there, and put both into
+/// their dumps.
+pub const DEVICE_WINDOW: PhysRange = PhysRange::between(PhysAddr(0xf000_0000), PhysAddr(1 << 32));
 
 /// The architecture.
 #[derive(Debug)]
@@ -84,5 +90,9 @@ impl Arch for I386 {
 
     fn linux(&self) -> Option<&'static dyn LinuxLayout> {
         Some(&linux::Linux)
+    }
+
+    fn device_window(&self) -> Option<PhysRange> {
+        Some(DEVICE_WINDOW)
     }
 }

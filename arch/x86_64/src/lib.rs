@@ -6,7 +6,8 @@ pub mod paging;
 pub mod registers;
 
 use guestdump_arch::{
-    Arch, ArchError, CAbi, Class, DumpInfo, Endian, GuestFacts, Identity, LinuxLayout, NoteKind, Paging, RegDef, Vcpu,
+    Arch, ArchError, CAbi, Class, DumpInfo, Endian, GuestFacts, Identity, LinuxLayout, NoteKind, Paging, PhysRange,
+    RegDef, Vcpu,
 };
 
 /// EM_X86_64.
@@ -66,5 +67,9 @@ impl Arch for X86_64 {
 
     fn linux(&self) -> Option<&'static dyn LinuxLayout> {
         Some(&linux::Linux)
+    }
+
+    fn device_window(&self) -> Option<PhysRange> {
+        Some(guestdump_i386::DEVICE_WINDOW)
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod elf;
 pub mod flattened;
+pub mod image;
 pub mod kdump;
 pub mod read;
 
@@ -173,6 +174,14 @@ pub enum ReadError {
         /// Names that are known.
         known: String,
     },
+    /// Files that are no parts of one dump.
+    #[error("file {number} is no part of the dump that file 1 is: {why}")]
+    Set {
+        /// Which of the files, from 1.
+        number: usize,
+        /// What is wrong with it.
+        why: &'static str,
+    },
     /// A page cannot be decompressed.
     #[error("page {pfn:#x} at offset {offset:#x}, {size} bytes: {source}")]
     Page {
@@ -199,5 +208,18 @@ pub fn read_part(file: &dyn DumpFile, what: &'static str, offset: u64, len: u64)
     }
     let mut bytes = vec![0; usize::try_from(len).unwrap_or(usize::MAX)];
     file.read_at(offset, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// Reads what the file has of `len` bytes at `offset`: nothing behind its end.
+///
+/// # Errors
+/// [`ReadError::Io`].
+pub fn read_there(file: &dyn DumpFile, offset: u64, len: u64) -> Result<Vec<u8>, ReadError> {
+    let there = len.min(file.len().saturating_sub(offset));
+    let mut bytes = vec![0; usize::try_from(there).unwrap_or(usize::MAX)];
+    if there > 0 {
+        file.read_at(offset, &mut bytes)?;
+    }
     Ok(bytes)
 }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use guestdump_arch::{Arch, Class, Endian, LayoutFor, PhysMemory, PhysRange};
 
 use super::flattened::{self, Assembled};
-use super::{Container, DumpFile, ReadError, elf, kdump};
+use super::{Container, DumpFile, ReadError, elf, kdump, read_there};
 use crate::block::{Backing, Block, BlockKind, ShortRead};
-use crate::guest::{Guest, Note, vcpus_from_notes};
+use crate::guest::{Guest, Note, Past, vcpus_from_notes};
 use crate::vmcoreinfo::{self, Origin, Vmcoreinfo};
 
 /// A dump that was opened.
@@ -38,28 +38,68 @@ pub struct Dump {
     pub fields: Vec<(&'static str, String)>,
     /// How pages are stored, by codec name, for kdump files.
     pub stored: Vec<(String, u64)>,
-    /// What is wrong with it or missing.
+    /// What is damaged in it or missing.
     pub warnings: Vec<String>,
+    /// Pages of which kinds it may lack, by what it says of itself: makedumpfile's levels.
+    pub dump_level: u8,
+    /// Whether memory was left out of it on purpose. Its memory says of such bytes that they are excluded
+    /// ([`guestdump_arch::Presence::Excluded`]), and reads of them give `false`.
+    pub filtered: bool,
 }
+
+/// The level of a dump that lacks pages and does not say of which kinds.
+pub const UNKNOWN_LEVEL: u8 = 31;
 
 /// Opens a dump, recognised by its content.
 ///
 /// # Errors
 /// [`ReadError`].
 pub fn open(file: Arc<dyn DumpFile>) -> Result<Dump, ReadError> {
-    let mut start = vec![0; usize::try_from(file.len().min(16)).unwrap_or(16)];
-    file.read_at(0, &mut start)?;
-    if start.as_slice() == flattened::SIGNATURE {
-        let assembled = Assembled::new(file)?;
-        let complete = assembled.complete();
-        let mut dump = open_plain(Arc::new(assembled))?;
-        dump.flattened = true;
-        if !complete {
-            dump.warnings.push("the flattened file has no end record: it was cut".to_owned());
-        }
-        return Ok(dump);
+    let (file, flat) = unwrapped(file)?;
+    Ok(marked(open_plain(file)?, flat))
+}
+
+/// Opens the files of a split set (makedumpfile --split) as one dump, in any order; one file is opened as [`open`] does.
+///
+/// # Errors
+/// [`ReadError`]; [`ReadError::Set`] for a file that does not belong to the others.
+pub fn open_set(files: Vec<Arc<dyn DumpFile>>) -> Result<Dump, ReadError> {
+    let mut flat = None;
+    let mut plain: Vec<Arc<dyn DumpFile>> = Vec::with_capacity(files.len());
+    for file in files {
+        let (file, this) = unwrapped(file)?;
+        flat = match (flat, this) {
+            (None, this) => this,
+            (Some(all), this) => Some(all && this.unwrap_or(true)),
+        };
+        plain.push(file);
     }
-    open_plain(file)
+    if plain.len() == 1 {
+        return plain
+            .pop()
+            .map_or_else(|| Err(ReadError::Set { number: 1, why: "it is not there" }), open_plain)
+            .map(|dump| marked(dump, flat));
+    }
+    Ok(marked(kdump::read::open_set(plain)?, flat))
+}
+
+/// The dump in a flattened file, and whether that has its end record; any other file as it is.
+fn unwrapped(file: Arc<dyn DumpFile>) -> Result<(Arc<dyn DumpFile>, Option<bool>), ReadError> {
+    let start = read_there(file.as_ref(), 0, flattened::SIGNATURE.len() as u64)?;
+    if start.as_slice() != flattened::SIGNATURE {
+        return Ok((file, None));
+    }
+    let assembled = Assembled::new(file)?;
+    let complete = assembled.complete();
+    Ok((Arc::new(assembled), Some(complete)))
+}
+
+fn marked(mut dump: Dump, flat: Option<bool>) -> Dump {
+    dump.flattened = flat.is_some();
+    if flat == Some(false) {
+        dump.warnings.push("the flattened file has no end record: it was cut".to_owned());
+    }
+    dump
 }
 
 fn open_plain(file: Arc<dyn DumpFile>) -> Result<Dump, ReadError> {
@@ -178,7 +218,15 @@ impl Dump {
             let known = crate::arch::names().join(", ");
             return Err(ReadError::Machine { machine: "unknown".to_owned(), known });
         };
-        let block = |range: &PhysRange| Block { range: *range, kind: BlockKind::Ram, name: "memory".to_owned() };
+        // Only notes named QEMU say that a hypervisor wrote it.
+        let by_hypervisor = self.notes.iter().any(|note| note.name == b"QEMU");
+        let devices = arch.device_window().filter(|_| by_hypervisor);
+        let block = |range: &PhysRange| match devices {
+            Some(window) if window.intersect(*range) == *range => {
+                Block { range: *range, kind: BlockKind::Device, name: "firmware or device".to_owned() }
+            }
+            _ => Block { range: *range, kind: BlockKind::Ram, name: "memory".to_owned() },
+        };
         let mut guest = Guest {
             arch,
             endian: Some(self.endian),
@@ -189,7 +237,8 @@ impl Dump {
             notes: None,
             vmcoreinfo: self.vmcoreinfo,
             banner: None,
-            remarks: self.warnings,
+            remarks: Vec::new(),
+            past: Past { dump_level: self.dump_level, filtered: self.filtered, damage: self.warnings },
         };
         if let Ok(info) = guest.dump_info(&self.ranges) {
             guest.vcpus = vcpus_from_notes(arch, &info, &self.notes);

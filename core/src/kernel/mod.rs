@@ -79,7 +79,7 @@ fn search_piece(
     }
     buf.resize(usize::try_from(len).unwrap_or(0), 0);
     if !memory.read(PhysAddr(start), buf).unwrap_or(false) {
-        return nothing;
+        read_pages(memory, start, buf);
     }
     let notes = memmem::find_iter(buf, NOTE).take(MAX_FOUND).filter_map(|at| {
         let header = at.checked_sub(NOTE_HEADER)? as u64;
@@ -87,6 +87,15 @@ fn search_piece(
     });
     let banners = memmem::find_iter(buf, BANNER).take(MAX_FOUND).filter_map(|at| banner(buf.get(at..)?));
     (notes.collect(), banners.collect())
+}
+
+/// Reads what there is of a piece of which not all can be read; the rest is zero.
+fn read_pages(memory: &dyn PhysMemory, start: u64, buf: &mut [u8]) {
+    for (page, at) in buf.chunks_mut(4096).zip((start..).step_by(4096)) {
+        if !memory.read(PhysAddr(at), page).unwrap_or(false) {
+            page.fill(0);
+        }
+    }
 }
 
 /// The VMCOREINFO note whose header is at `at`, if there is one.

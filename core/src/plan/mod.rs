@@ -3,6 +3,7 @@
 //! A plan is made from a guest and options alone, may refuse, and can be printed. It holds every offset that does not
 //! depend on how well pages compress.
 
+pub mod excluded;
 pub mod notes;
 pub mod pages;
 pub mod segments;
@@ -111,6 +112,8 @@ pub struct Plan {
     pub dump_level: u8,
     /// The memory that is dumped: ascending, disjoint.
     pub ranges: Vec<PhysRange>,
+    /// Memory in these ranges that the source left out on purpose, and that the dump leaves out too: ascending, disjoint.
+    pub excluded: Vec<PhysRange>,
     /// What each of them is called.
     pub names: Vec<String>,
     /// Blocks that are left out as memory of devices.
@@ -140,20 +143,22 @@ impl Plan {
         }
         check_page_size(info.page_size)?;
         let notes = NoteArea::of(guest, &info);
+        let excluded = excluded::excluded(guest, &ranges);
         let body = match format.container {
             Container::Elf => {
-                let layout = ElfLayout::new(&ranges, &notes, info.class, kernel::linear_map(guest))?;
+                let layout = ElfLayout::new((&ranges, &excluded), &notes, info.class, kernel::linear_map(guest))?;
                 info.class = layout.class;
                 Body::Elf(layout)
             }
-            Container::Kdump => Body::Kdump(kdump_layout(format, &ranges, &notes, &info)?),
+            Container::Kdump => Body::Kdump(kdump_layout(format, (&ranges, &excluded), &notes, &info)?),
         };
         let left_out = guest.blocks.iter().filter(|block| !options.device_memory && block.kind == BlockKind::Device);
         Ok(Self {
             format,
             info,
-            dump_level: if format.container == Container::Elf { 0 } else { options.dump_level },
+            dump_level: if format.container == Container::Elf { 0 } else { options.dump_level | guest.past.dump_level },
             ranges,
+            excluded,
             names,
             left_out: left_out.cloned().collect(),
             notes,
@@ -166,7 +171,13 @@ impl Plan {
     /// Bytes of guest memory in the dump.
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
-        self.ranges.iter().map(|range| range.len()).sum()
+        self.ranges.iter().map(|range| range.len()).sum::<u64>() - self.excluded_bytes()
+    }
+
+    /// Bytes of guest memory that are left out because the source left them out.
+    #[must_use]
+    pub fn excluded_bytes(&self) -> u64 {
+        self.excluded.iter().map(|range| range.len()).sum()
     }
 
     /// Length of the file, where it does not depend on the content of pages; otherwise the most that it can be.
@@ -184,11 +195,12 @@ const MAX_FLAT_BITMAPS: u64 = 16 << 30;
 
 fn kdump_layout(
     format: &Format,
-    ranges: &[PhysRange],
+    (ranges, excluded): (&[PhysRange], &[PhysRange]),
     notes: &NoteArea,
     info: &DumpInfo,
 ) -> Result<KdumpLayout, PlanError> {
-    let layout = KdumpLayout::new(ranges, notes, info)?;
+    let stored: Vec<PhysRange> = ranges.iter().flat_map(|range| excluded::without(*range, excluded)).collect();
+    let layout = KdumpLayout::new((ranges, &stored), notes, info)?;
     let value = 2 * layout.bitmap_len;
     if format.flattened && value > MAX_FLAT_BITMAPS {
         let what = "the size of a flattened file's bitmaps";

@@ -7,8 +7,10 @@ use guestdump_arch::{Class, LinearMap, PhysAddr, PhysRange};
 pub struct Segment {
     /// `p_vaddr`.
     pub virt: u64,
-    /// `p_paddr` and `p_memsz`.
+    /// `p_paddr` and `p_filesz`: the memory that the file holds. Empty where it holds nothing of the segment.
     pub phys: PhysRange,
+    /// `p_memsz`: more than `phys` has where memory behind it is left out.
+    pub mem_len: u64,
     /// `p_offset`.
     pub offset: u64,
 }
@@ -21,8 +23,16 @@ const ALIGN: u64 = 4096;
 /// A block is one segment, but for two cases that readers ask for. Where the kernel's linear map starts or ends inside a
 /// block, it is split, so that `p_vaddr` is right on both sides. And where a block at physical 0 would be the only segment, it is
 /// split in two: drgn takes physical addresses for absent when all are 0.
+///
+/// Memory of the `excluded` ranges (ascending, disjoint) is left out: it ends a segment, whose tail it is, in the way of
+/// makedumpfile -E.
 #[must_use]
-pub fn segments(ranges: &[PhysRange], first_offset: u64, linear: Option<LinearMap>) -> Vec<Segment> {
+pub fn segments(
+    ranges: &[PhysRange],
+    excluded: &[PhysRange],
+    first_offset: u64,
+    linear: Option<LinearMap>,
+) -> Vec<Segment> {
     let mut pieces: Vec<PhysRange> = Vec::new();
     for range in ranges {
         let (before, rest) = split_at(*range, Some(linear.map_or(0, |map| map.phys.0)));
@@ -35,7 +45,28 @@ pub fn segments(ranges: &[PhysRange], first_offset: u64, linear: Option<LinearMa
         let (low, high) = split_at(*only, Some(only_split(only.len())));
         pieces = [low, high].into_iter().filter(|piece| !piece.is_empty()).collect();
     }
-    place(&pieces, first_offset, linear)
+    let parts: Vec<Part> = pieces.into_iter().flat_map(|piece| cut(piece, excluded)).collect();
+    place(&parts, first_offset, linear)
+}
+
+/// Memory that the file holds, and the length with what is left out behind it.
+type Part = (PhysRange, u64);
+
+fn cut(piece: PhysRange, excluded: &[PhysRange]) -> Vec<Part> {
+    let mut parts = Vec::new();
+    let mut at = piece.start();
+    let from = excluded.partition_point(|range| range.end() <= piece.start());
+    for range in excluded.iter().skip(from).take_while(|range| range.start() < piece.end()) {
+        let tail = range.intersect(piece);
+        let stored = PhysRange::between(at, tail.start());
+        parts.push((stored, stored.len() + tail.len()));
+        at = tail.end();
+    }
+    if at < piece.end() {
+        let stored = PhysRange::between(at, piece.end());
+        parts.push((stored, stored.len()));
+    }
+    parts
 }
 
 /// Where the only segment is split: at 1 MiB, or at the first page of a smaller one.
@@ -48,15 +79,15 @@ fn split_at(range: PhysRange, at: Option<u64>) -> (PhysRange, PhysRange) {
     (PhysRange::between(range.start(), PhysAddr(at)), PhysRange::between(PhysAddr(at), range.end()))
 }
 
-fn place(pieces: &[PhysRange], first_offset: u64, linear: Option<LinearMap>) -> Vec<Segment> {
-    let mut out: Vec<Segment> = Vec::with_capacity(pieces.len());
+fn place(parts: &[Part], first_offset: u64, linear: Option<LinearMap>) -> Vec<Segment> {
+    let mut out: Vec<Segment> = Vec::with_capacity(parts.len());
     let mut free = first_offset;
-    for phys in pieces {
+    for (phys, mem_len) in parts {
         let follows = out.last().is_some_and(|last| last.phys.end() == phys.start());
         // Where the file would be longer than any file, the layout refuses it.
         let aligned = free.checked_next_multiple_of(ALIGN).unwrap_or(u64::MAX);
-        let offset = if follows { free } else { aligned.saturating_add(phys.start().0 % ALIGN) };
-        out.push(Segment { virt: virt(*phys, linear), phys: *phys, offset });
+        let offset = if follows || phys.is_empty() { free } else { aligned.saturating_add(phys.start().0 % ALIGN) };
+        out.push(Segment { virt: virt(*phys, linear), phys: *phys, mem_len: *mem_len, offset });
         free = offset.saturating_add(phys.len());
     }
     out
@@ -91,23 +122,38 @@ mod tests {
 
     #[test]
     fn a_lone_block_at_zero_is_split() {
-        let all = segments(&[range(0, 0x30_0000)], 0x1234, None);
+        let all = segments(&[range(0, 0x30_0000)], &[], 0x1234, None);
         assert_eq!(shown(&all), [(0, 0, 0x10_0000, 0x2000), (0x10_0000, 0x10_0000, 0x20_0000, 0x10_2000)]);
-        assert_eq!(segments(&[range(0, 0x800)], 0, None).len(), 1);
-        assert_eq!(segments(&[range(0, 0x2000)], 0, None).len(), 2);
-        assert_eq!(segments(&[range(0x1000, 0x30_0000)], 0, None).len(), 1);
+        assert_eq!(segments(&[range(0, 0x800)], &[], 0, None).len(), 1);
+        assert_eq!(segments(&[range(0, 0x2000)], &[], 0, None).len(), 2);
+        assert_eq!(segments(&[range(0x1000, 0x30_0000)], &[], 0, None).len(), 1);
+    }
+
+    #[test]
+    fn memory_that_is_left_out_is_the_tail_of_a_segment() {
+        let out = [range(0x1000, 0x3000), range(0x5000, 0x6000), range(0x8000, 0xa000)];
+        let all = segments(&[range(0x1000, 0x9000), range(0x9000, 0xb000)], &out, 0x10, None);
+        let shown: Vec<_> = all.iter().map(|s| (s.phys.start().0, s.phys.len(), s.mem_len, s.offset)).collect();
+        let expected = [
+            (0x1000, 0, 0x2000, 0x10),
+            (0x3000, 0x2000, 0x3000, 0x1000),
+            (0x6000, 0x2000, 0x3000, 0x3000),
+            (0x9000, 0, 0x1000, 0x5000),
+            (0xa000, 0x1000, 0x1000, 0x5000),
+        ];
+        assert_eq!(shown, expected);
     }
 
     #[test]
     fn offsets_agree_with_addresses_modulo_a_page() {
-        let all = segments(&[range(0x123, 0x1456), range(0x9001, 0x9002)], 0x100, None);
+        let all = segments(&[range(0x123, 0x1456), range(0x9001, 0x9002)], &[], 0x100, None);
         assert_eq!(shown(&all), [(0x123, 0x123, 0x1333, 0x1123), (0x9001, 0x9001, 1, 0x3001)]);
     }
 
     #[test]
     fn what_lies_before_the_linear_map_is_not_in_it() {
         let linear = LinearMap { virt: VirtAddr(0xff00_0000), phys: PhysAddr(0x2000), len_bytes: 0x1000 };
-        let all = segments(&[range(0x1000, 0x4000)], 0, Some(linear));
+        let all = segments(&[range(0x1000, 0x4000)], &[], 0, Some(linear));
         let virt: Vec<(u64, u64)> = all.iter().map(|s| (s.virt, s.phys.len())).collect();
         assert_eq!(virt, [(0x1000, 0x1000), (0xff00_0000, 0x1000), (0x3000, 0x1000)]);
     }
@@ -115,7 +161,7 @@ mod tests {
     #[test]
     fn the_linear_map_gives_virtual_addresses_up_to_its_end() {
         let linear = LinearMap { virt: VirtAddr(0xc000_0000), phys: PhysAddr(0), len_bytes: 0x3000 };
-        let all = segments(&[range(0, 0x1000), range(0x2000, 0x8000)], 0, Some(linear));
+        let all = segments(&[range(0, 0x1000), range(0x2000, 0x8000)], &[], 0, Some(linear));
         let virt: Vec<(u64, u64)> = all.iter().map(|s| (s.virt, s.phys.len())).collect();
         assert_eq!(virt, [(0xc000_0000, 0x1000), (0xc000_2000, 0x1000), (0x3000, 0x5000)]);
     }

@@ -105,6 +105,8 @@ pub struct Summary {
     pub first_lost: Vec<PhysAddr>,
     /// Why the first page could not be read.
     pub first_cause: Option<String>,
+    /// Bytes of guest memory that the source had left out on purpose, and that the dump leaves out too.
+    pub excluded_bytes: u64,
     /// Bytes given to the output.
     pub written_bytes: u64,
     /// Length of the dump.
@@ -151,6 +153,7 @@ pub fn run(
         Body::Kdump(layout) => kdump::run(plan, layout, guest, &mut sink, options, observer)?,
     };
     summary.memory_bytes = plan.memory_bytes();
+    summary.excluded_bytes = plan.excluded_bytes();
     summary.written_bytes = sink.written;
     Ok(summary)
 }
@@ -236,7 +239,7 @@ impl Batch {
                 }
                 // A page that a filtered dump leaves out is not a page of zeros.
                 Presence::Absent => self.lose(area, piece, size),
-                Presence::Zero => {}
+                Presence::Zero | Presence::Excluded => {}
             }
             at = end;
         }

@@ -10,7 +10,7 @@ use crate::compress;
 use crate::format::elf::read::{Headers, Segment, headers};
 use crate::format::flattened::{self, Assembled};
 use crate::format::kdump::layout::STATUS_INCOMPLETE;
-use crate::format::kdump::read::{Stored, each_stored};
+use crate::format::kdump::stored::{Stored, each_stored};
 use crate::format::{DumpFile, ReadError, elf, kdump};
 
 /// Pages whose places are kept to see whether they overlap: 1 GiB of memory. Files with more are told so.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use guestdump_core::arch::{Arch, Endian, PhysAddr, PhysRange, Reg, Registers, Vcpu};
 use guestdump_core::block::{Backing, Block, BlockKind, BlockMemory, Bytes, ShortRead, Zeros};
-use guestdump_core::guest::Guest;
+use guestdump_core::guest::{Guest, Past};
 use guestdump_core::vmcoreinfo::{Origin, Vmcoreinfo};
 
 pub fn range(start: u64, len: u64) -> PhysRange {
@@ -86,6 +86,7 @@ pub fn guest(arch: &'static dyn Arch, endian: Endian, parts: Vec<(u64, BlockKind
         vmcoreinfo: Some(Vmcoreinfo::new(text, Origin::Given)),
         banner: None,
         remarks: Vec::new(),
+        past: Past::default(),
     }
 }
 

@@ -8,7 +8,9 @@ const SOURCES: &str = "\
 Sources:
   qmp:PATH          a running QEMU, by its monitor socket (-qmp unix:PATH,server=on,wait=off)
   FILE.toml, FOLDER raw memory that a manifest (guest.toml) describes
-  FILE              an existing dump: ELF, kdump or flattened, recognised by its content
+  FILE              an existing dump: ELF, kdump or flattened, recognised by its content; several files: a split set
+  FILE              a LiME or AVML image; needs --arch
+  FILE@ADDR ...     raw memory from guest-physical address ADDR on; needs --arch
   demo:ARCH         a small built-in sample guest
 
 Outputs: a path, file:PATH, fd:N, or - for standard output.
@@ -18,6 +20,8 @@ Examples:
   guestdump dump qmp:/run/vm.qmp -o - --format kdump-zstd | ssh host 'cat > vmcore.flat'
   guestdump dump guest.toml -o vmcore.elf --format elf
   guestdump dump demo:x86_64 -o vmcore
+  guestdump dump part1 part2 -o vmcore
+  guestdump dump low.bin@0 high.bin@4G --arch x86_64 -o vmcore
 
 Exit status: 0 done, 1 failed, 2 refused before anything happened, 3 dump written but incomplete, or read and found damaged,
 4 verify found a difference.";
@@ -72,6 +76,9 @@ pub struct PlanOptions {
     /// Guest: qmp:SOCKET, guest.toml, demo:ARCH, or an existing dump
     #[arg(value_hint = ValueHint::AnyPath)]
     pub source: String,
+    /// More files of the same guest: of a split set, or FILE@ADDR
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub more: Vec<String>,
     /// Format, see `guestdump formats` [default: kdump with zlib pages, flattened where the output cannot seek]
     #[arg(long, short, value_name = "NAME", help_heading = "Output")]
     pub format: Option<String>,
@@ -81,6 +88,9 @@ pub struct PlanOptions {
     /// Architecture, where the source does not say; see `guestdump arches`
     #[arg(long, value_name = "NAME", help_heading = "Source")]
     pub arch: Option<String>,
+    /// VMCOREINFO: a file with its text, `scan` to search memory whatever the source hands over, or `none`
+    #[arg(long, value_name = "FILE|scan|none", help_heading = "Source")]
+    pub vmcoreinfo: Option<String>,
     /// Only memory from this guest-physical address on; needs --length
     #[arg(long, value_name = "ADDR", help_heading = "Filter", allow_hyphen_values = true)]
     pub begin: Option<String>,

@@ -45,9 +45,18 @@ pub fn run(args: &DumpArgs) -> Result<Exit, CliError> {
     let summary = result?;
     output.publish()?;
     let (pause, disturbed) = pause(resumed)?;
-    let report = Report { args, plan: &plan, target: &target, summary: &summary, pause, wall: started.elapsed() };
+    let report = Report {
+        args,
+        plan: &plan,
+        target: &target,
+        summary: &summary,
+        pause,
+        wall: started.elapsed(),
+        damage: &guest.past.damage,
+    };
     report.print()?;
-    Ok(if summary.lost_pages > 0 || disturbed { Exit::Incomplete } else { Exit::Done })
+    let incomplete = summary.lost_pages > 0 || !guest.past.damage.is_empty();
+    Ok(if incomplete || disturbed { Exit::Incomplete } else { Exit::Done })
 }
 
 /// For how long the guest stood still, and whether somebody let it run meanwhile: the dump is kept then, but it is no
@@ -73,7 +82,10 @@ fn remarks(args: &DumpArgs, guest: &Guest, plan: &Plan) {
             eprintln!("left out: {} {} (device memory)", block.range, block.name);
         }
     }
-    if guest.vmcoreinfo.is_none() {
+    for damage in &guest.past.damage {
+        eprintln!("warning: source: {damage}");
+    }
+    if guest.vmcoreinfo.is_none() && args.plan.vmcoreinfo.as_deref() != Some("none") {
         eprintln!("warning: no VMCOREINFO found: drgn needs one, and no reader can undo KASLR without");
     }
 }
@@ -86,6 +98,8 @@ struct Report<'a> {
     summary: &'a Summary,
     pause: Option<Duration>,
     wall: Duration,
+    /// What the source lacks.
+    damage: &'a [String],
 }
 
 impl Report<'_> {
@@ -175,6 +189,8 @@ impl Report<'_> {
             },
             "lost_at": summary.first_lost.iter().map(|addr| addr.0).collect::<Vec<_>>(),
             "memory_bytes": summary.memory_bytes,
+            "excluded_bytes": summary.excluded_bytes,
+            "source_damage": self.damage,
             "written_bytes": summary.written_bytes,
             "file_bytes": summary.file_len,
             "seconds": self.wall.as_secs_f64(),

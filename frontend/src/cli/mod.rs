@@ -86,6 +86,7 @@ impl CliError {
             Self::Usage(..) | Self::Number { .. } | Self::Plan(_) => 2,
             Self::Output(OutputError::Io { .. } | OutputError::NoSpace { .. }) => 1,
             Self::Output(_) | Self::Source(SourceError::Contradiction { .. } | SourceError::NoDemo { .. }) => 2,
+            Self::Source(SourceError::NoArch { .. } | SourceError::Several { .. } | SourceError::Raw { .. }) => 2,
             Self::Source(_) | Self::Dmesg { .. } | Self::Run(_) | Self::Io { .. } => 1,
         }
     }

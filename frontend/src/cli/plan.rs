@@ -39,6 +39,12 @@ fn text(plan: &Plan, guest: &Guest) -> String {
     let _ = memory(&mut out, plan);
     let _ = notes(&mut out, plan);
     let _ = body(&mut out, plan);
+    if !plan.excluded.is_empty() {
+        let _ = writeln!(out, "left out      {} bytes, by the dump that is the source", plan.excluded_bytes());
+    }
+    for damage in &guest.past.damage {
+        let _ = writeln!(out, "damage        {damage}");
+    }
     for remark in &guest.remarks {
         let _ = writeln!(out, "remark        {remark}");
     }
@@ -151,6 +157,8 @@ fn json(plan: &Plan, guest: &Guest) -> Value {
         "memory_bytes": plan.memory_bytes(),
         "memory": ranges,
         "left_out": left_out,
+        "excluded_bytes": plan.excluded_bytes(),
+        "source_damage": guest.past.damage,
         "notes": notes,
         "file_bytes_at_most": plan.file_len(),
         "remarks": guest.remarks,

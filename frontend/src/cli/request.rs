@@ -7,7 +7,7 @@ use guestdump_core::plan::PlanOptions;
 use super::CliError;
 use super::args;
 use crate::number::parse_bytes;
-use crate::source::{Purpose, Request};
+use crate::source::{Purpose, Request, VmcoreinfoFrom};
 
 /// Format where none was asked for, by whether the output can seek.
 const DEFAULT: (&str, &str) = ("kdump-raw-zlib", "kdump-zlib");
@@ -20,7 +20,14 @@ type ArchChoice = Option<(&'static dyn Arch, Option<Endian>)>;
 /// # Errors
 /// [`CliError::Usage`] for an architecture that does not exist.
 pub fn source(typed: &args::PlanOptions, purpose: Purpose) -> Result<Request, CliError> {
-    source_named(&typed.source, typed.arch.as_deref(), purpose)
+    let vmcoreinfo = match typed.vmcoreinfo.as_deref() {
+        None => VmcoreinfoFrom::Source,
+        Some("scan") => VmcoreinfoFrom::Scan,
+        Some("none") => VmcoreinfoFrom::Nowhere,
+        Some(path) => VmcoreinfoFrom::File(path.into()),
+    };
+    let request = source_named(&typed.source, typed.arch.as_deref(), purpose)?;
+    Ok(Request { more: typed.more.clone(), vmcoreinfo, ..request })
 }
 
 /// The source that is meant by its name and `--arch`.
@@ -34,7 +41,7 @@ pub fn source_named(name: &str, arch: Option<&str>, purpose: Purpose) -> Result<
     };
     // Where the program cannot find itself, the source says that it cannot be watched over.
     let watchdog = std::env::current_exe().ok();
-    Ok(Request { source: name.to_owned(), arch, purpose, watchdog })
+    Ok(Request { arch, watchdog, ..Request::new(name.to_owned(), purpose) })
 }
 
 /// The plan that is meant, for an output that can seek or cannot.

@@ -52,13 +52,14 @@ pub fn read(path: &Path) -> Result<Dump, SourceError> {
     read::open(file(path)?).map_err(|source| SourceError::Dump { path: path.to_owned(), source })
 }
 
-/// Opens a dump as a guest.
+/// Makes a guest of a dump: one file, or those of a split set.
 ///
 /// # Errors
-/// As [`read()`].
-pub fn open(path: &Path, arch: Option<&'static dyn Arch>) -> Result<Guest, SourceError> {
+/// [`SourceError::Dump`].
+pub fn open(path: &Path, files: Vec<Arc<dyn DumpFile>>, arch: Option<&'static dyn Arch>) -> Result<Guest, SourceError> {
+    let unreadable = |source| SourceError::Dump { path: path.to_owned(), source };
+    let dump = read::open_set(files).map_err(unreadable)?;
     // What the dump says counts; --arch helps where it says nothing.
-    let dump = read(path)?;
     let arch = dump.arch.or(arch);
-    dump.into_guest(arch).map_err(|source| SourceError::Dump { path: path.to_owned(), source })
+    dump.into_guest(arch).map_err(unreadable)
 }

@@ -3,6 +3,7 @@
 pub mod demo;
 pub mod dump;
 pub mod gdb;
+pub mod image;
 pub mod manifest;
 pub mod process;
 pub mod qmp;
@@ -58,14 +59,40 @@ pub struct Opened {
 /// Which guest, and what the user says about it.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// `qmp:PATH`, `demo:ARCH`, a manifest, its folder, or a dump.
+    /// `qmp:PATH`, `demo:ARCH`, a manifest, its folder, a dump, an image, or raw memory.
     pub source: String,
+    /// More files of the same guest.
+    pub more: Vec<String>,
+    /// Where its VMCOREINFO is to be taken from.
+    pub vmcoreinfo: VmcoreinfoFrom,
     /// What `--arch` says.
     pub arch: Option<(&'static dyn Arch, Option<Endian>)>,
     /// What for.
     pub purpose: Purpose,
     /// Our own executable, which watches over a stopped guest.
     pub watchdog: Option<PathBuf>,
+}
+
+impl Request {
+    /// That source, about which the user says nothing.
+    #[must_use]
+    pub fn new(source: String, purpose: Purpose) -> Self {
+        let (more, vmcoreinfo) = (Vec::new(), VmcoreinfoFrom::Source);
+        Self { source, more, vmcoreinfo, arch: None, purpose, watchdog: None }
+    }
+}
+
+/// Where VMCOREINFO is taken from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum VmcoreinfoFrom {
+    /// From the source; searched for where that does not say it.
+    Source,
+    /// Searched for, whatever the source says.
+    Scan,
+    /// From nowhere: the dump has none.
+    Nowhere,
+    /// A file with the text, or with the note as Linux keeps it.
+    File(PathBuf),
 }
 
 /// Why there is no guest.
@@ -101,6 +128,34 @@ pub enum SourceError {
         /// Names that exist.
         known: String,
     },
+    /// The source is memory and nothing else.
+    #[error("{what} does not say which architecture its guest has")]
+    NoArch {
+        /// What.
+        what: String,
+    },
+    /// Files that cannot be one guest.
+    #[error("{name}: only files of a split set, or of raw memory (FILE@ADDR), can be given together")]
+    Several {
+        /// The one that does not belong there.
+        name: String,
+    },
+    /// Raw memory that is nowhere, or where other memory is.
+    #[error("{name}: {why}")]
+    Raw {
+        /// What was typed.
+        name: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A file that holds no VMCOREINFO.
+    #[error("{path} is no VMCOREINFO: {why}")]
+    Vmcoreinfo {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// `--arch` and the source disagree.
     #[error("--arch says {wanted}, but the guest is {found}")]
     Contradiction {
@@ -118,16 +173,20 @@ impl SourceError {
         match self {
             Self::Manifest(error) => error.hint(),
             Self::Qmp(error) => error.hint(),
-            Self::Dump { source: ReadError::Unrecognised { .. }, .. } => {
-                Some("raw memory needs a manifest that says what it is: see the README, \"Raw memory\"".to_owned())
-            }
+            Self::Dump { source: ReadError::Unrecognised { .. }, .. } => Some(
+                "raw memory is FILE@ADDR with --arch, or needs a manifest: see the README, \"Raw memory\"".to_owned(),
+            ),
             Self::Dump { source: ReadError::Machine { .. }, .. } => Some("say which it is with --arch".to_owned()),
             Self::NoDemo { known, .. } => Some(format!("there are {known}")),
             Self::Open { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
                 Some("a source is qmp:SOCKET, a manifest (guest.toml), demo:ARCH, or a dump".to_owned())
             }
             Self::Contradiction { .. } => Some("leave --arch out: the source says what it is".to_owned()),
-            Self::Dump { .. } | Self::Open { .. } => None,
+            Self::NoArch { .. } => Some("say which it is with --arch".to_owned()),
+            Self::Vmcoreinfo { .. } => {
+                Some("a file with the text of the note, from OSRELEASE= on; or --vmcoreinfo scan, or none".to_owned())
+            }
+            Self::Dump { .. } | Self::Open { .. } | Self::Several { .. } | Self::Raw { .. } => None,
         }
     }
 }
@@ -141,9 +200,7 @@ pub fn open(request: &Request) -> Result<Opened, SourceError> {
     if let Some((arch, endian)) = request.arch {
         check_arch(&mut opened.guest, arch, endian)?;
     }
-    if search {
-        kernel::find_vmcoreinfo(&mut opened.guest);
-    }
+    take_vmcoreinfo(&mut opened.guest, &request.vmcoreinfo, search)?;
     if let Some(info) = &opened.guest.vmcoreinfo {
         opened.guest.remarks.push(format!("VMCOREINFO {}", info.origin()));
     }
@@ -154,6 +211,10 @@ pub fn open(request: &Request) -> Result<Opened, SourceError> {
 fn open_source(request: &Request) -> Result<(Opened, bool), SourceError> {
     let source = request.source.as_str();
     let still = |guest| Opened { guest, session: Box::new(Still) };
+    let is_file = !["qmp:", "demo:"].iter().any(|scheme| source.starts_with(scheme));
+    if let Some(more) = request.more.first().filter(|_| !is_file || Path::new(source).is_dir()) {
+        return Err(SourceError::Several { name: more.clone() });
+    }
     if let Some(socket) = source.strip_prefix("qmp:") {
         let live = qmp::QmpSource::new(PathBuf::from(socket), request.watchdog.clone());
         return Ok((live.open(request.purpose)?, true));
@@ -163,12 +224,37 @@ fn open_source(request: &Request) -> Result<(Opened, bool), SourceError> {
         let guest = demo::guest(name).ok_or_else(|| SourceError::NoDemo { name: name.to_owned(), known })?;
         return Ok((still(guest), true));
     }
+    if let Some(guest) = image::raw(request)? {
+        return Ok((still(guest), true));
+    }
     let path = Path::new(source);
     if path.is_dir() || path.extension().is_some_and(|ending| ending == "toml") {
         let found = manifest::ManifestSource { path: path.to_owned() }.open()?;
         return Ok((still(found.guest), found.search_vmcoreinfo));
     }
-    Ok((still(dump::open(path, request.arch.map(|arch| arch.0))?), false))
+    let mut files = vec![dump::file(path)?];
+    for more in &request.more {
+        files.push(dump::file(Path::new(more))?);
+    }
+    if let Some(guest) = image::open(path, files.first(), request)? {
+        return Ok((still(guest), true));
+    }
+    Ok((still(dump::open(path, files, request.arch.map(|arch| arch.0))?), true))
+}
+
+/// VMCOREINFO as it is wanted.
+fn take_vmcoreinfo(guest: &mut Guest, from: &VmcoreinfoFrom, search: bool) -> Result<(), SourceError> {
+    match from {
+        VmcoreinfoFrom::Source if search => kernel::find_vmcoreinfo(guest),
+        VmcoreinfoFrom::Source => {}
+        VmcoreinfoFrom::Scan => {
+            guest.vmcoreinfo = None;
+            kernel::find_vmcoreinfo(guest);
+        }
+        VmcoreinfoFrom::Nowhere => guest.vmcoreinfo = None,
+        VmcoreinfoFrom::File(path) => guest.vmcoreinfo = Some(image::vmcoreinfo(path)?),
+    }
+    Ok(())
 }
 
 /// Takes what `--arch` says, or refuses it where the source says otherwise.

@@ -11,7 +11,7 @@ use guestdump_core::arch::{self, Arch, Endian, KernelFacts, PhysAddr, PhysMemory
 use guestdump_core::arch::{Vcpu, VirtAddr, VirtRange};
 use guestdump_core::block::{Backing, Block, BlockKind, BlockMemory, ShortRead};
 use guestdump_core::format;
-use guestdump_core::guest::Guest;
+use guestdump_core::guest::{Guest, Past};
 use guestdump_core::kernel;
 
 use super::feed::Feed;
@@ -186,6 +186,7 @@ pub fn guest(arch: &'static dyn Arch, endian: Endian, registers: Registers, base
         vmcoreinfo: None,
         banner: None,
         remarks: Vec::new(),
+        past: Past::default(),
     }
 }
 

@@ -7,7 +7,7 @@ use guestdump_core::arch::{
 };
 use guestdump_core::block::BlockMemory;
 use guestdump_core::format::read::split_notes;
-use guestdump_core::guest::{Guest, Note, vcpus_from_notes};
+use guestdump_core::guest::{Guest, Note, Past, vcpus_from_notes};
 use guestdump_core::plan::notes::NoteArea;
 use guestdump_core::vmcoreinfo::{Origin, Vmcoreinfo};
 
@@ -67,7 +67,19 @@ fn framing(arch: &'static dyn Arch, info: &DumpInfo, data: &[u8]) {
 fn guest(arch: &'static dyn Arch, endian: Endian, vcpus: Vec<Vcpu>, notes: Option<Vec<Note>>) -> Guest {
     let (endian, memory) = (Some(endian), Arc::new(BlockMemory::default()));
     let (machine_page_size, blocks, vmcoreinfo, banner, remarks) = (None, Vec::new(), None, None, Vec::new());
-    Guest { arch, endian, machine_page_size, blocks, memory, vcpus, notes, vmcoreinfo, banner, remarks }
+    Guest {
+        arch,
+        endian,
+        machine_page_size,
+        blocks,
+        memory,
+        vcpus,
+        notes,
+        vmcoreinfo,
+        banner,
+        remarks,
+        past: Past::default(),
+    }
 }
 
 /// VMCOREINFO: every key of the text and a few others.

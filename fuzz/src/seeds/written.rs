@@ -7,7 +7,7 @@ use guestdump_core::arch::{self, Arch, Endian, PhysAddr, PhysRange, Reg, Registe
 use guestdump_core::block::{Backing, Block, BlockKind, BlockMemory, Bytes, Zeros};
 use guestdump_core::format::flattened::{Flattened, HEADER_LEN};
 use guestdump_core::format::{self, Format};
-use guestdump_core::guest::Guest;
+use guestdump_core::guest::{Guest, Past};
 use guestdump_core::plan::Plan;
 use guestdump_core::run::{RunOptions, Unobserved, run};
 use guestdump_core::sink::Seekable;
@@ -54,6 +54,7 @@ fn tiny(arch: &'static dyn Arch, endian: Endian) -> Guest {
         vmcoreinfo: Some(Vmcoreinfo::new(text, Origin::Given)),
         banner: None,
         remarks: Vec::new(),
+        past: Past::default(),
     }
 }
 

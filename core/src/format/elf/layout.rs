@@ -43,32 +43,32 @@ pub struct ElfLayout {
 }
 
 impl ElfLayout {
-    /// Lays a file out.
+    /// Lays a file out for memory of which a part is left out.
     ///
     /// # Errors
     /// [`PlanError::TooLarge`] for more segments than `sh_info` can count.
     pub fn new(
-        ranges: &[PhysRange],
+        (ranges, excluded): (&[PhysRange], &[PhysRange]),
         notes: &NoteArea,
         class: Class,
         linear: Option<LinearMap>,
     ) -> Result<Self, PlanError> {
-        let layout = Self::of_class(ranges, notes, class, linear)?;
+        let layout = Self::of_class((ranges, excluded), notes, class, linear)?;
         match segments::class(class, &layout.segments) {
             same if same == class => Ok(layout),
-            wider => Self::of_class(ranges, notes, wider, linear),
+            wider => Self::of_class((ranges, excluded), notes, wider, linear),
         }
     }
 
     fn of_class(
-        ranges: &[PhysRange],
+        (ranges, excluded): (&[PhysRange], &[PhysRange]),
         notes: &NoteArea,
         class: Class,
         linear: Option<LinearMap>,
     ) -> Result<Self, PlanError> {
         let (ehdr, phdr, shdr) = header_sizes(class);
         // How many segments there are does not depend on where they lie.
-        let count = segments::segments(ranges, 0, linear).len() as u64 + 1;
+        let count = segments::segments(ranges, excluded, 0, linear).len() as u64 + 1;
         if count > u64::from(u32::MAX) {
             return Err(PlanError::TooLarge { what: "number of segments", value: count, limit: u64::from(u32::MAX) });
         }
@@ -80,7 +80,7 @@ impl ElfLayout {
             (0, headers_end)
         };
         let notes_len = notes.bytes.len() as u64;
-        let segments = segments::segments(ranges, notes_offset + notes_len, linear);
+        let segments = segments::segments(ranges, excluded, notes_offset + notes_len, linear);
         let data_end = segments.iter().map(|segment| segment.offset.saturating_add(segment.phys.len())).max();
         let file_len = data_end.unwrap_or(notes_offset + notes_len);
         if file_len > MAX_FILE {

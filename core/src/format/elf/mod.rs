@@ -2,5 +2,6 @@
 //! and decoded by the `object` crate.
 
 pub mod layout;
+mod memory;
 pub mod read;
 pub mod write;

@@ -3,15 +3,16 @@
 
 use std::sync::Arc;
 
-use guestdump_arch::{Class, Endian, PhysAddr, PhysRange};
+use guestdump_arch::{Class, Endian};
 use object::Endianness;
 use object::elf::{self as raw, FileHeader32, FileHeader64, ProgramHeader32, ProgramHeader64};
 use object::pod::{Pod, from_bytes, slice_from_bytes};
 use object::read::elf::{FileHeader, ProgramHeader, SectionHeader};
 
-use crate::block::{Backing, BlockMemory};
-use crate::format::read::{Dump, FilePart, arch_of_notes, split_notes, take_vmcoreinfo};
-use crate::format::{Container, DumpFile, ReadError, read_part};
+use super::memory::memory;
+use crate::format::read::{Dump, UNKNOWN_LEVEL, arch_of_notes, split_notes, take_vmcoreinfo};
+use crate::format::{Container, DumpFile, ReadError, read_part, read_there};
+use crate::guest::Note;
 
 /// More segments than this are not read: a paging dump of a 4 TiB guest in 2 MiB pages has as many.
 const MAX_SEGMENTS: usize = 1 << 22;
@@ -53,12 +54,14 @@ pub struct Headers {
     pub phoff: u64,
     /// All program headers, in order.
     pub segments: Vec<Segment>,
+    /// Program headers that the file should have and that lie behind its end.
+    pub cut_segments: u64,
 }
 
 /// Reads the headers of an ELF file.
 ///
 /// # Errors
-/// [`ReadError`] for what is no ELF file, or whose tables lie outside of it.
+/// [`ReadError`] for what is no ELF file. Of a table that is cut, what is there is read.
 pub fn headers(file: &dyn DumpFile) -> Result<Headers, ReadError> {
     let ident = read_part(file, "ELF identification", 0, 16)?;
     match ident.get(4) {
@@ -90,9 +93,9 @@ where
         return Err(ReadError::TooMany { what: "program headers", limit: MAX_SEGMENTS });
     }
     let phoff: u64 = header.e_phoff(order).into();
-    let table = read_part(file, "program headers", phoff, count.saturating_mul(entry))?;
-    let count = usize::try_from(count).unwrap_or(0);
-    let (list, _) = slice_from_bytes::<P>(&table, count).map_err(|()| bad("program headers", 0, "cut"))?;
+    let table = read_there(file, phoff, count.saturating_mul(entry))?;
+    let there = table.len() / size_of::<P>();
+    let (list, _) = slice_from_bytes::<P>(&table, there).map_err(|()| bad("program headers", 0, "cut"))?;
     Ok(Headers {
         class,
         endian,
@@ -101,6 +104,7 @@ where
         flags: header.e_flags(order).0,
         phoff,
         segments: list.iter().map(|header| segment(header, order)).collect(),
+        cut_segments: count.saturating_sub(there as u64),
     })
 }
 
@@ -143,27 +147,14 @@ pub fn open(file: Arc<dyn DumpFile>) -> Result<Dump, ReadError> {
         return Err(ReadError::Field { what: "e_type", value: u64::from(headers.kind), why: "not ET_CORE" });
     }
     let mut warnings = Vec::new();
-    let mut notes = Vec::new();
-    let mut note_bytes = 0_u64;
-    for part in headers.segments.iter().filter(|segment| segment.kind == raw::PT_NOTE.0) {
-        // Many segments may name the same bytes: what counts is what would be held.
-        note_bytes = note_bytes.saturating_add(part.file_len);
-        let most = MAX_NOTE_BYTES.min(file.len());
-        if note_bytes > most {
-            let limit = usize::try_from(most).unwrap_or(usize::MAX);
-            return Err(ReadError::TooMany { what: "bytes of notes", limit });
-        }
-        let bytes = read_part(file.as_ref(), "notes", part.offset, part.file_len)?;
-        let (list, whole) = split_notes(&bytes, headers.endian);
-        notes.extend(list);
-        if !whole {
-            warnings.push(format!("the note area at {:#x} ends inside a note", part.offset));
-        }
+    if headers.cut_segments > 0 {
+        warnings.push(format!("{} program headers lie behind the end of the file", headers.cut_segments));
     }
+    let mut notes = notes(file.as_ref(), &headers, &mut warnings)?;
     if headers.flags & super::write::INCOMPLETE != 0 {
         warnings.push("e_flags says that the dump is not finished".to_owned());
     }
-    let (ranges, memory) = memory(&file, &headers, &mut warnings);
+    let found = memory(&file, &headers, &mut warnings);
     let arch = crate::arch::by_elf_machine(headers.machine);
     let vmcoreinfo = take_vmcoreinfo(&mut notes);
     let arch = arch.or_else(|| arch_of_notes(&notes, headers.endian));
@@ -173,60 +164,52 @@ pub fn open(file: Arc<dyn DumpFile>) -> Result<Dump, ReadError> {
         endian: headers.endian,
         class: headers.class,
         arch,
-        ranges,
-        memory: Arc::new(memory),
+        ranges: found.ranges,
+        memory: Arc::new(found.memory),
         notes,
         vmcoreinfo,
         page_size: None,
-        fields: fields(&headers),
+        fields: fields(&headers, found.excluded_bytes),
         stored: Vec::new(),
         warnings,
+        dump_level: if found.excluded_bytes > 0 { UNKNOWN_LEVEL } else { 0 },
+        filtered: found.excluded_bytes > 0,
     })
 }
 
-fn fields(headers: &Headers) -> Vec<(&'static str, String)> {
+/// The notes of all PT_NOTEs, in order. Of an area that is cut, what is there is read.
+fn notes(file: &dyn DumpFile, headers: &Headers, warnings: &mut Vec<String>) -> Result<Vec<Note>, ReadError> {
+    let mut notes = Vec::new();
+    let mut note_bytes = 0_u64;
+    for part in headers.segments.iter().filter(|segment| segment.kind == raw::PT_NOTE.0) {
+        // Many segments may name the same bytes: what counts is what would be held.
+        note_bytes = note_bytes.saturating_add(part.file_len.min(file.len()));
+        let most = MAX_NOTE_BYTES.min(file.len());
+        if note_bytes > most {
+            let limit = usize::try_from(most).unwrap_or(usize::MAX);
+            return Err(ReadError::TooMany { what: "bytes of notes", limit });
+        }
+        let bytes = read_there(file, part.offset, part.file_len)?;
+        if (bytes.len() as u64) < part.file_len {
+            let missing = part.file_len - bytes.len() as u64;
+            warnings.push(format!("{missing} bytes of the notes at {:#x} lie behind the end of the file", part.offset));
+        }
+        let (list, whole) = split_notes(&bytes, headers.endian);
+        notes.extend(list);
+        if !whole {
+            warnings.push(format!("the note area at {:#x} ends inside a note", part.offset));
+        }
+    }
+    Ok(notes)
+}
+
+fn fields(headers: &Headers, excluded_bytes: u64) -> Vec<(&'static str, String)> {
     let loads = headers.segments.iter().filter(|segment| segment.kind == raw::PT_LOAD.0);
     vec![
         ("e_machine", headers.machine.to_string()),
         ("e_phoff", format!("{:#x}", headers.phoff)),
         ("e_flags", format!("{:#x}", headers.flags)),
         ("PT_LOAD segments", loads.count().to_string()),
+        ("bytes left out", excluded_bytes.to_string()),
     ]
-}
-
-/// Physical memory of the PT_LOADs. Several may show the same bytes (a paging dump): the first one that has them counts.
-fn memory(file: &Arc<dyn DumpFile>, headers: &Headers, warnings: &mut Vec<String>) -> (Vec<PhysRange>, BlockMemory) {
-    let mut loads: Vec<&Segment> =
-        headers.segments.iter().filter(|part| part.kind == raw::PT_LOAD.0 && part.mem_len > 0).collect();
-    loads.sort_by_key(|load| (load.phys, u64::MAX - load.file_len));
-    let mut ranges: Vec<PhysRange> = Vec::new();
-    let mut blocks: Vec<(PhysRange, Box<dyn Backing>)> = Vec::new();
-    let (mut end, mut cut) = (0_u64, 0_u64);
-    for load in loads {
-        let Some(range) = PhysRange::new(PhysAddr(load.phys), load.mem_len) else { continue };
-        let rest = PhysRange::between(PhysAddr(range.start().0.max(end)), range.end());
-        // -1 is QEMU's "not in this file".
-        let absent = load.offset == u64::MAX || (headers.class == Class::Elf32 && load.offset == u64::from(u32::MAX));
-        if rest.is_empty() || (absent && load.file_len == 0) {
-            continue;
-        }
-        let skipped = rest.start().0 - range.start().0;
-        let stored = load.file_len.min(file.len().saturating_sub(load.offset));
-        cut = cut.saturating_add(load.file_len - stored);
-        let part = FilePart {
-            file: Arc::clone(file),
-            offset: load.offset.saturating_add(skipped),
-            len: load.file_len.saturating_sub(skipped),
-        };
-        blocks.push((rest, Box::new(part)));
-        end = rest.end().0;
-        match ranges.last_mut() {
-            Some(last) if last.end() == rest.start() => *last = PhysRange::between(last.start(), rest.end()),
-            _ => ranges.push(rest),
-        }
-    }
-    if cut > 0 {
-        warnings.push(format!("{cut} bytes of memory lie behind the end of the file: it was cut"));
-    }
-    (ranges, BlockMemory::new(blocks))
 }

@@ -1,11 +1,12 @@
 //! Headers and notes of an ELF core file. Memory itself is moved by `run.rs`.
 
-use guestdump_arch::{Class, Endian, PhysRange};
+use guestdump_arch::{Class, Endian};
 use object::elf;
 use object::write::elf::{Encoder, FileHeader, FileHeaderLayout, ProgramHeader};
 
 use super::layout::{ElfLayout, header_sizes};
 use crate::plan::Plan;
+use crate::plan::segments::Segment;
 use crate::run::RunError;
 
 /// `e_flags` of a dump that is not finished: makedumpfile's DUMP_ELF_INCOMPLETE.
@@ -35,7 +36,7 @@ pub fn head(plan: &Plan, layout: &ElfLayout, incomplete: bool) -> Result<Vec<u8>
     encoder.file_header(&mut out, &header, &places).map_err(|error| RunError::Header(error.to_string()))?;
     encoder.program_header(&mut out, &note_header(layout));
     for segment in &layout.segments {
-        encoder.program_header(&mut out, &load_header(segment.virt, segment.phys, segment.offset));
+        encoder.program_header(&mut out, &load_header(segment));
     }
     if layout.section_headers != 0 {
         out.resize(usize::try_from(layout.section_headers).unwrap_or(out.len()), 0);
@@ -70,15 +71,15 @@ const fn note_header(layout: &ElfLayout) -> ProgramHeader {
 }
 
 /// `p_align` is 0: crash takes an aligned first segment for another kind of file otherwise.
-const fn load_header(virt: u64, phys: PhysRange, offset: u64) -> ProgramHeader {
+const fn load_header(segment: &Segment) -> ProgramHeader {
     ProgramHeader {
         p_type: elf::PT_LOAD,
         p_flags: elf::ProgramFlags(0),
-        p_offset: offset,
-        p_vaddr: virt,
-        p_paddr: phys.start().0,
-        p_filesz: phys.len(),
-        p_memsz: phys.len(),
+        p_offset: segment.offset,
+        p_vaddr: segment.virt,
+        p_paddr: segment.phys.start().0,
+        p_filesz: segment.phys.len(),
+        p_memsz: segment.mem_len,
         p_align: 0,
     }
 }

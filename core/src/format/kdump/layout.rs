@@ -67,7 +67,9 @@ pub const SUB_HEADER: &[CField] = &[
 pub struct KdumpLayout {
     /// `block_size`: bytes of a page, and the unit of the header's parts.
     pub page_size: u32,
-    /// Page frames in the dump.
+    /// Page frames of memory: those with a bit in the first bitmap.
+    pub memory: Vec<PfnRun>,
+    /// Page frames in the dump: those with a bit in the second one.
     pub runs: Vec<PfnRun>,
     /// Number of frames in `runs`: descriptors in the file.
     pub pages: u64,
@@ -88,15 +90,20 @@ pub struct KdumpLayout {
 }
 
 impl KdumpLayout {
-    /// Lays a file out.
+    /// Lays a file out for memory, of which some ranges are stored.
     ///
     /// # Errors
     /// [`PlanError::TooLarge`] if the header cannot count its blocks.
-    pub fn new(ranges: &[PhysRange], notes: &NoteArea, info: &DumpInfo) -> Result<Self, PlanError> {
+    pub fn new(
+        (ranges, stored): (&[PhysRange], &[PhysRange]),
+        notes: &NoteArea,
+        info: &DumpInfo,
+    ) -> Result<Self, PlanError> {
         let block = u64::from(info.page_size);
-        let runs = pages::runs(ranges, info.page_size);
+        let memory = pages::runs(ranges, info.page_size);
+        let runs = pages::runs(stored, info.page_size);
         let pages = pages::count(&runs);
-        let max_mapnr = runs.last().map_or(0, |run| run.end().0);
+        let max_mapnr = memory.last().map_or(0, |run| run.end().0);
         let sub_header = info.abi.place(SUB_HEADER).size() as u64;
         let sub_hdr_size = (sub_header + notes.bytes.len() as u64).div_ceil(block);
         let bitmap_len = max_mapnr.div_ceil(8).next_multiple_of(block);
@@ -111,6 +118,7 @@ impl KdumpLayout {
         let page_size = info.page_size;
         Ok(Self {
             page_size,
+            memory,
             runs,
             pages,
             max_mapnr,

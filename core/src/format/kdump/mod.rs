@@ -2,5 +2,7 @@
 //! descriptors, [`read`] goes the way back. How page data is compressed lives in `compress`.
 
 pub mod layout;
+mod pages;
 pub mod read;
+pub mod stored;
 pub mod write;

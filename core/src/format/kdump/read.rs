@@ -1,32 +1,43 @@
-//! Reading kdump-compressed files of either byte order and any C ABI, with every codec of this build.
-//!
-//! A page is found through the second bitmap: the number of bits before its own is the number of its descriptor. Counts
-//! are kept for pieces of the bitmap only, so that memory stays small whatever the header claims.
+//! Reading kdump-compressed files of either byte order and any C ABI, versions 0 to 6: headers and notes. Pages are in
+//! `pages.rs`.
 
-use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use guestdump_arch::abi::{CStruct, NoMember};
-use guestdump_arch::{CAbi, Class, Endian, Extent, MemoryError, PhysAddr, PhysMemory, PhysRange, Presence};
+use guestdump_arch::{CAbi, Class, Endian};
 
-use super::layout::{DESC_LEN, HEADER, STATUS_INCOMPLETE, SUB_HEADER};
-use crate::compress::{self, Decoder, MAX_PAGE_SIZE};
+use super::layout::{HEADER, STATUS_INCOMPLETE, SUB_HEADER};
+use super::pages::{Pages, Set, Survey};
+use crate::compress::MAX_PAGE_SIZE;
 use crate::format::read::{Dump, arch_of_notes, split_notes, take_vmcoreinfo};
-use crate::format::{Container, DumpFile, ReadError, read_part};
+use crate::format::{Container, DumpFile, ReadError, read_part, read_there};
+use crate::guest::Note;
 use crate::kernel::UTS_FIELDS;
+use crate::vmcoreinfo::{self, Origin, Vmcoreinfo};
 
-/// Bytes of bitmap that share a count.
-const PIECE: u64 = 4096;
-/// More runs of memory than this are not listed.
-const MAX_RUNS: usize = 1 << 20;
+/// The three ABIs that such files are known in. 32-bit ones first: where a 64-bit reader looks for `block_size` a 32-bit file
+/// has `max_mapnr`, which for 256 MiB is 65536; the other way round it is a part of `timestamp`, which nobody fills.
+const ABIS: [(u8, u8); 3] = [(4, 4), (4, 8), (8, 8)];
 
-/// More kinds of page flags than this are no dump.
-const MAX_FLAGS: usize = 64;
-/// Bitmaps of more bytes than this are refused: 2 PiB of address space in 4 KiB pages.
-const MAX_BITMAP: u64 = 1 << 36;
+/// More notes than this are not read: those of 4096 vCPUs with all their vector registers fit.
+const MAX_NOTE_BYTES: u64 = 64 << 20;
 
-/// The three ABIs that such files are known in.
-const ABIS: [(u8, u8); 3] = [(8, 8), (4, 4), (4, 8)];
+/// The version of the header in which each member of the sub-header appeared; what is not listed was there from the start.
+const SINCE: [(&str, u64); 13] = [
+    ("dump_level", 1),
+    ("split", 2),
+    ("start_pfn", 2),
+    ("end_pfn", 2),
+    ("offset_vmcoreinfo", 3),
+    ("size_vmcoreinfo", 3),
+    ("offset_note", 4),
+    ("size_note", 4),
+    ("offset_eraseinfo", 5),
+    ("size_eraseinfo", 5),
+    ("start_pfn_64", 6),
+    ("end_pfn_64", 6),
+    ("max_mapnr_64", 6),
+];
 
 impl From<NoMember> for ReadError {
     fn from(error: NoMember) -> Self {
@@ -36,22 +47,24 @@ impl From<NoMember> for ReadError {
 
 /// The headers of a file.
 #[derive(Debug)]
-struct Headers {
-    abi: CAbi,
+pub(super) struct Headers {
+    pub abi: CAbi,
     main: CStruct,
     main_bytes: Vec<u8>,
     sub: CStruct,
     sub_bytes: Vec<u8>,
-    page_size: u64,
+    pub page_size: u64,
 }
 
 impl Headers {
-    fn main(&self, name: &'static str) -> Result<u64, ReadError> {
+    pub fn main(&self, name: &'static str) -> Result<u64, ReadError> {
         Ok(self.main.get(&self.main_bytes, name)?)
     }
 
-    fn sub(&self, name: &'static str) -> Result<u64, ReadError> {
-        Ok(self.sub.get(&self.sub_bytes, name)?)
+    /// A member of the sub-header; 0 where the file is too old to have it.
+    pub fn sub(&self, name: &'static str) -> Result<u64, ReadError> {
+        let since = SINCE.iter().find(|member| member.0 == name).map_or(0, |member| member.1);
+        if self.main("header_version")? < since { Ok(0) } else { Ok(self.sub.get(&self.sub_bytes, name)?) }
     }
 
     fn text(&self, name: &'static str) -> Result<String, ReadError> {
@@ -60,14 +73,27 @@ impl Headers {
     }
 
     /// Since version 6 the full number is in the sub-header.
-    fn max_mapnr(&self) -> Result<u64, ReadError> {
-        let full = if self.main("header_version")? >= 6 { self.sub("max_mapnr_64")? } else { 0 };
-        if full == 0 { self.main("max_mapnr") } else { Ok(full) }
+    pub fn max_mapnr(&self) -> Result<u64, ReadError> {
+        match self.sub("max_mapnr_64")? {
+            0 => self.main("max_mapnr"),
+            full => Ok(full),
+        }
+    }
+
+    /// The frames whose descriptors this file has: all, or one part of a split set's.
+    pub fn window(&self) -> Result<core::ops::Range<u64>, ReadError> {
+        if self.sub("split")? == 0 {
+            return Ok(0..u64::MAX);
+        }
+        let wide = self.main("header_version")? >= 6;
+        let (start, end) = if wide { ("start_pfn_64", "end_pfn_64") } else { ("start_pfn", "end_pfn") };
+        let (start, end) = (self.sub(start)?, self.sub(end)?);
+        Ok(start..end.max(start))
     }
 }
 
 /// Finds the ABI and byte order by which the header makes sense.
-fn headers(file: &dyn DumpFile) -> Result<Headers, ReadError> {
+pub(super) fn headers(file: &dyn DumpFile) -> Result<Headers, ReadError> {
     let bytes = read_part(file, "main header", 0, file.len().min(464))?;
     let orders = [Endian::Little, Endian::Big];
     let abis =
@@ -78,10 +104,12 @@ fn headers(file: &dyn DumpFile) -> Result<Headers, ReadError> {
         for abi in abis() {
             let main = abi.place(HEADER);
             if plausible(&main, &bytes, empty) {
-                let found = with_abi(file, abi, main, &bytes)?;
-                if abi.u64_align == 8 || !padded(&found)? {
+                let found = with_abi(file, abi, main.clone(), &bytes)?;
+                if abi.word == 8 || abi.u64_align == 8 {
                     return Ok(found);
                 }
+                let padded = with_abi(file, CAbi { u64_align: 8, ..abi }, main, &bytes)?;
+                return Ok(if is_padded(&found, &padded, file.len())? { padded } else { found });
             }
         }
     }
@@ -89,18 +117,34 @@ fn headers(file: &dyn DumpFile) -> Result<Headers, ReadError> {
     Err(ReadError::Field { what: "block_size", value, why: "the header makes sense in no known layout" })
 }
 
-/// 32-bit ARM and ppc align 64-bit members to eight bytes, i386 to four; only the machine's name tells.
-fn padded(headers: &Headers) -> Result<bool, ReadError> {
-    let machine = headers.text("machine")?;
-    Ok(headers.abi.word == 4 && (machine.starts_with("arm") || machine == "ppc"))
+/// 32-bit ARM, MIPS and ppc align 64-bit members to eight bytes, i386 to four. The machine's name tells; QEMU, which packs
+/// all of them, leaves it out; so what the members say counts more.
+fn is_padded(packed: &Headers, padded: &Headers, file_len: u64) -> Result<bool, ReadError> {
+    let machine = packed.text("machine")?;
+    let named = machine.starts_with("arm") || machine.starts_with("mips") || machine == "ppc";
+    Ok(match (fits(packed, file_len)?, fits(padded, file_len)?) {
+        (true, false) => false,
+        (false, true) => true,
+        _ => named,
+    })
+}
+
+/// Whether what the sub-header points at lies behind it and in the file.
+fn fits(headers: &Headers, file_len: u64) -> Result<bool, ReadError> {
+    let first = headers.page_size.saturating_add(headers.sub.size() as u64);
+    let inside = |offset: u64, size: u64| {
+        (offset, size) == (0, 0) || (offset >= first && offset.checked_add(size).is_some_and(|end| end <= file_len))
+    };
+    Ok(inside(headers.sub("offset_vmcoreinfo")?, headers.sub("size_vmcoreinfo")?)
+        && inside(headers.sub("offset_note")?, headers.sub("size_note")?)
+        && headers.sub("max_mapnr_64")? >> 52 == 0)
 }
 
 fn plausible(main: &CStruct, bytes: &[u8], empty: bool) -> bool {
     let get = |name| main.get(bytes, name).unwrap_or(u64::MAX);
     let size = get("block_size");
     let bitmap = get("bitmap_blocks").saturating_mul(size).saturating_mul(4);
-    let version = get("header_version");
-    (1..=6).contains(&version)
+    get("header_version") <= 6
         && size.is_power_of_two()
         && (4096..=MAX_PAGE_SIZE as u64).contains(&size)
         && (empty || get("bitmap_blocks") > 0)
@@ -119,55 +163,132 @@ fn with_abi(file: &dyn DumpFile, abi: CAbi, main: CStruct, bytes: &[u8]) -> Resu
 /// # Errors
 /// [`ReadError`].
 pub fn open(file: Arc<dyn DumpFile>) -> Result<Dump, ReadError> {
-    let headers = headers(file.as_ref())?;
+    open_set(vec![file])
+}
+
+/// Opens the files of a split set. Their main headers are equal, and each says which frames it has.
+///
+/// # Errors
+/// [`ReadError`].
+pub fn open_set(files: Vec<Arc<dyn DumpFile>>) -> Result<Dump, ReadError> {
+    let mut parts: Vec<(Headers, Arc<dyn DumpFile>)> = Vec::with_capacity(files.len());
+    for (number, file) in (1..).zip(files) {
+        let start = read_there(file.as_ref(), 0, 8)?;
+        if start.as_slice() != super::layout::SIGNATURE {
+            return Err(ReadError::Set { number, why: "it is no kdump file" });
+        }
+        let headers = headers(file.as_ref())?;
+        if parts.first().is_some_and(|first| first.0.main_bytes != headers.main_bytes) {
+            return Err(ReadError::Set { number, why: "its main header is another one" });
+        }
+        parts.push((headers, file));
+    }
+    if parts.len() > 1 {
+        check_windows(&parts)?;
+    }
+    let Some((headers, file)) = parts.first() else {
+        return Err(ReadError::Set { number: 1, why: "it is not there" });
+    };
     let mut warnings = Vec::new();
+    let pages = parts.iter().map(|(headers, file)| Pages::new(Arc::clone(file), headers, &mut warnings));
+    let set = Set::new(pages.collect::<Result<_, _>>()?);
+    describe(headers, file.as_ref(), set, warnings)
+}
+
+fn check_windows(parts: &[(Headers, Arc<dyn DumpFile>)]) -> Result<(), ReadError> {
+    let mut seen: Vec<core::ops::Range<u64>> = Vec::new();
+    for (number, (headers, _)) in (1..).zip(parts) {
+        let window = headers.window()?;
+        if window == (0..u64::MAX) {
+            return Err(ReadError::Set { number, why: "it is not split" });
+        }
+        if seen.iter().any(|other| other.start < window.end && window.start < other.end) {
+            return Err(ReadError::Set { number, why: "another file has its frames too" });
+        }
+        seen.push(window);
+    }
+    Ok(())
+}
+
+/// What a set of files says, once its pages are known.
+fn describe(headers: &Headers, file: &dyn DumpFile, set: Set, mut warnings: Vec<String>) -> Result<Dump, ReadError> {
     if headers.main("status")? & STATUS_INCOMPLETE != 0 {
         warnings.push("the header's status says that the dump is not finished".to_owned());
     }
-    let mut notes = notes(file.as_ref(), &headers, &mut warnings)?;
-    let pages = Pages::new(Arc::clone(&file), &headers)?;
-    let (ranges, missing) = pages.ranges(&headers)?;
-    if missing > 0 {
-        warnings.push(format!("{missing} pages of memory are not in the file"));
+    let mut notes = notes(file, headers, &mut warnings)?;
+    let survey = set.survey()?;
+    let stored = set.stored(&mut warnings)?;
+    let dump_level = u8::try_from(headers.sub("dump_level")? & 31).unwrap_or(0);
+    let filtered = set.filtered() && survey.missing > 0;
+    if survey.missing > 0 && !filtered {
+        warnings.push(format!("{} pages of memory are not in the file", survey.missing));
+    }
+    if survey.elsewhere > 0 {
+        warnings.push(format!("{} pages of memory are in other files of the split set", survey.elsewhere));
     }
     let endian = headers.abi.endian;
-    let vmcoreinfo = take_vmcoreinfo(&mut notes);
+    let vmcoreinfo = take_vmcoreinfo(&mut notes).or(vmcoreinfo_of(file, headers)?);
     let named = crate::arch::by_name(&headers.text("machine")?).map(|found| found.0);
-    let stored = pages.stored()?;
     Ok(Dump {
         container: Container::Kdump,
         flattened: false,
         endian,
         class: if headers.abi.word == 8 { Class::Elf64 } else { Class::Elf32 },
         arch: named.or_else(|| arch_of_notes(&notes, endian)),
-        ranges,
-        memory: Arc::new(pages),
+        fields: fields(headers, &survey, filtered)?,
+        ranges: survey.runs,
+        memory: Arc::new(set),
         notes,
         vmcoreinfo,
         page_size: u32::try_from(headers.page_size).ok(),
-        fields: fields(&headers)?,
         stored,
         warnings,
+        dump_level,
+        filtered,
     })
 }
 
-fn notes(
+/// Bytes that the sub-header points at, as far as they are in the file.
+fn pointed_at(
     file: &dyn DumpFile,
     headers: &Headers,
-    warnings: &mut Vec<String>,
-) -> Result<Vec<crate::guest::Note>, ReadError> {
-    if headers.main("header_version")? < 4 || headers.sub("offset_note")? == 0 {
-        return Ok(Vec::new());
+    names: [&'static str; 2],
+    limit: u64,
+) -> Result<(Vec<u8>, bool), ReadError> {
+    let [offset, size] = names;
+    let (offset, size) = (headers.sub(offset)?, headers.sub(size)?);
+    if offset == 0 || size == 0 {
+        return Ok((Vec::new(), true));
     }
-    let bytes = read_part(file, "notes", headers.sub("offset_note")?, headers.sub("size_note")?)?;
+    if size.min(file.len()) > limit {
+        return Err(ReadError::TooMany { what: names[1], limit: usize::try_from(limit).unwrap_or(usize::MAX) });
+    }
+    let bytes = read_there(file, offset, size)?;
+    let whole = bytes.len() as u64 == size;
+    Ok((bytes, whole))
+}
+
+fn notes(file: &dyn DumpFile, headers: &Headers, warnings: &mut Vec<String>) -> Result<Vec<Note>, ReadError> {
+    let (bytes, there) = pointed_at(file, headers, ["offset_note", "size_note"], MAX_NOTE_BYTES)?;
     let (list, whole) = split_notes(&bytes, headers.abi.endian);
-    if !whole {
+    if !there {
+        warnings.push("a part of the notes lies behind the end of the file".to_owned());
+    } else if !whole {
         warnings.push("the note area ends inside a note".to_owned());
     }
     Ok(list)
 }
 
-fn fields(headers: &Headers) -> Result<Vec<(&'static str, String)>, ReadError> {
+/// Files of version 3 have VMCOREINFO without notes.
+fn vmcoreinfo_of(file: &dyn DumpFile, headers: &Headers) -> Result<Option<Vmcoreinfo>, ReadError> {
+    let names = ["offset_vmcoreinfo", "size_vmcoreinfo"];
+    let (text, _) = pointed_at(file, headers, names, vmcoreinfo::MAX_LEN as u64)?;
+    // Where it points nowhere, there is no text.
+    let is_text = text.windows(10).any(|part| part == b"OSRELEASE=");
+    Ok(Some(Vmcoreinfo::new(text, Origin::HandedOver)).filter(|_| is_text))
+}
+
+fn fields(headers: &Headers, survey: &Survey, filtered: bool) -> Result<Vec<(&'static str, String)>, ReadError> {
     let mut out = Vec::new();
     for name in UTS_FIELDS {
         out.push((name, headers.text(name)?));
@@ -181,298 +302,10 @@ fn fields(headers: &Headers) -> Result<Vec<(&'static str, String)>, ReadError> {
     for name in ["dump_level", "split", "max_mapnr_64"] {
         out.push((name, headers.sub(name)?.to_string()));
     }
+    let window = headers.window()?;
+    if window != (0..u64::MAX) {
+        out.push(("first file's frames", format!("{:#x}..{:#x}", window.start, window.end)));
+    }
+    out.push(("pages left out", if filtered { survey.missing } else { 0 }.to_string()));
     Ok(out)
-}
-
-/// A page descriptor.
-#[derive(Clone, Copy, Debug)]
-struct Desc {
-    offset: u64,
-    size: u32,
-    flags: u32,
-}
-
-type Tools = Mutex<Vec<(u32, Box<dyn Decoder>)>>;
-
-/// The pages of a file.
-struct Pages {
-    file: Arc<dyn DumpFile>,
-    endian: Endian,
-    page_size: u64,
-    max_mapnr: u64,
-    bitmap1: u64,
-    bitmap2: u64,
-    bitmap_len: u64,
-    desc_offset: u64,
-    /// Pieces of the second bitmap that have bits: their numbers, and how many bits there are before each.
-    before: Vec<(u64, u64)>,
-    /// Bits of the second bitmap.
-    dumped: u64,
-    decoders: Tools,
-}
-
-impl core::fmt::Debug for Pages {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "Pages({} of {} bytes)", self.dumped, self.page_size)
-    }
-}
-
-impl Pages {
-    fn new(file: Arc<dyn DumpFile>, headers: &Headers) -> Result<Self, ReadError> {
-        let page_size = headers.page_size;
-        let max_mapnr = headers.max_mapnr()?;
-        let bitmap1 = page_size.saturating_mul(headers.main("sub_hdr_size")?.saturating_add(1));
-        let bitmap_len = max_mapnr.div_ceil(8).next_multiple_of(page_size);
-        let all = headers.main("bitmap_blocks")?.saturating_mul(page_size);
-        if bitmap_len > MAX_BITMAP {
-            return Err(ReadError::Field { what: "max_mapnr", value: max_mapnr, why: "its bitmap is over 64 GiB" });
-        }
-        // Very old files have one bitmap only.
-        let bitmap2 = if all >= bitmap_len.saturating_mul(2) { bitmap1.saturating_add(all / 2) } else { bitmap1 };
-        let desc_offset = bitmap1.saturating_add(all);
-        if desc_offset > file.len() || bitmap_len > all {
-            let (offset, len) = (bitmap1, all.max(bitmap_len));
-            return Err(ReadError::Outside { what: "bitmaps", offset, len, file_len: file.len() });
-        }
-        let mut this = Self {
-            file,
-            endian: headers.abi.endian,
-            page_size,
-            max_mapnr,
-            bitmap1,
-            bitmap2,
-            bitmap_len,
-            desc_offset,
-            before: Vec::new(),
-            dumped: 0,
-            decoders: Mutex::new(Vec::new()),
-        };
-        this.count()?;
-        Ok(this)
-    }
-
-    fn count(&mut self) -> Result<(), ReadError> {
-        let mut sum = 0_u64;
-        let mut piece = vec![0; PIECE as usize];
-        let mut at = 0;
-        while at < self.bitmap_len {
-            self.file.read_at(self.bitmap2 + at, &mut piece)?;
-            let bits = piece.iter().map(|byte| u64::from(byte.count_ones())).sum::<u64>();
-            if bits > 0 {
-                self.before.push((at / PIECE, sum));
-            }
-            sum += bits;
-            at += PIECE;
-        }
-        self.dumped = sum;
-        let end = self.desc_offset.saturating_add(sum.saturating_mul(DESC_LEN));
-        if end > self.file.len() {
-            let (offset, len, file_len) = (self.desc_offset, sum.saturating_mul(DESC_LEN), self.file.len());
-            return Err(ReadError::Outside { what: "page descriptors", offset, len, file_len });
-        }
-        Ok(())
-    }
-
-    /// Runs of memory by the first bitmap, and how many of its pages the second one lacks.
-    fn ranges(&self, headers: &Headers) -> Result<(Vec<PhysRange>, u64), ReadError> {
-        let mut runs: Vec<PhysRange> = Vec::new();
-        let mut piece = vec![0; PIECE as usize];
-        let (mut at, mut memory) = (0_u64, 0_u64);
-        while at < self.bitmap_len {
-            self.file.read_at(self.bitmap1 + at, &mut piece)?;
-            for (byte, first) in piece.iter().zip((at * 8..).step_by(8)) {
-                for bit in (0..8).filter(|bit| byte >> bit & 1 == 1) {
-                    let start = PhysAddr((first + bit).saturating_mul(self.page_size));
-                    memory += 1;
-                    let end = PhysAddr(start.0.saturating_add(self.page_size));
-                    match runs.last_mut() {
-                        Some(last) if last.end() == start => *last = PhysRange::between(last.start(), end),
-                        _ => runs.push(PhysRange::between(start, end)),
-                    }
-                }
-            }
-            if runs.len() > MAX_RUNS {
-                return Err(ReadError::TooMany { what: "runs of memory", limit: MAX_RUNS });
-            }
-            at += PIECE;
-        }
-        // In one file of a split set the second bitmap speaks of the others too.
-        let split = headers.sub("split")? != 0;
-        let dumped = self.dumped;
-        Ok((runs, if split { 0 } else { memory.saturating_sub(dumped) }))
-    }
-
-    /// How pages are stored: number of descriptors by codec.
-    fn stored(&self) -> Result<Vec<(String, u64)>, ReadError> {
-        let total = self.dumped;
-        let mut counts: Vec<(u32, u64)> = Vec::new();
-        let mut piece = vec![0; 4096 * DESC_LEN as usize];
-        let mut at = 0;
-        while at < total {
-            let count = (total - at).min(4096);
-            let len = usize::try_from(count * DESC_LEN).unwrap_or(0);
-            let bytes = piece.get_mut(..len).unwrap_or_default();
-            self.file.read_at(self.desc_offset + at * DESC_LEN, bytes)?;
-            for desc in bytes.chunks(DESC_LEN as usize) {
-                let flags = self.decode(desc).flags;
-                match counts.iter_mut().find(|count| count.0 == flags) {
-                    Some(count) => count.1 += 1,
-                    None => counts.push((flags, 1)),
-                }
-                if counts.len() > MAX_FLAGS {
-                    return Err(ReadError::TooMany { what: "kinds of page flags", limit: MAX_FLAGS });
-                }
-            }
-            at += count;
-        }
-        let name =
-            |flags| compress::by_flag(flags).map_or(format!("flags {flags:#x}"), |codec| codec.name().to_owned());
-        Ok(counts.into_iter().map(|(flags, count)| (name(flags), count)).collect())
-    }
-
-    fn decode(&self, bytes: &[u8]) -> Desc {
-        let get = |range: core::ops::Range<usize>| self.endian.get(bytes.get(range).unwrap_or_default());
-        Desc { offset: get(0..8), size: get(8..12) as u32, flags: get(12..16) as u32 }
-    }
-
-    /// The descriptor of a page, or `None` if the page is not in the file.
-    fn desc(&self, pfn: u64) -> Result<Option<Desc>, ReadError> {
-        if pfn >= self.max_mapnr {
-            return Ok(None);
-        }
-        let (number, bit) = (pfn / (PIECE * 8), pfn % (PIECE * 8));
-        let mut piece = [0; PIECE as usize];
-        self.file.read_at(self.bitmap2 + number * PIECE, &mut piece)?;
-        let at = usize::try_from(bit / 8).unwrap_or(usize::MAX);
-        let own = piece.get(at).copied().unwrap_or(0);
-        if own >> (bit % 8) & 1 == 0 {
-            return Ok(None);
-        }
-        let whole = piece.iter().take(at).map(|byte| u64::from(byte.count_ones())).sum::<u64>();
-        let below = u64::from((own & ((1 << (bit % 8)) - 1)).count_ones());
-        let index = self.before.binary_search_by_key(&number, |piece| piece.0).unwrap_or(usize::MAX);
-        let before = self.before.get(index).map_or(0, |piece| piece.1);
-        let mut bytes = [0; DESC_LEN as usize];
-        self.file.read_at(self.desc_offset + (before + whole + below) * DESC_LEN, &mut bytes)?;
-        Ok(Some(self.decode(&bytes)))
-    }
-
-    /// Fills `page` with page `pfn`, or says that it is not there.
-    fn page(&self, pfn: u64, page: &mut [u8]) -> Result<bool, ReadError> {
-        let Some(desc) = self.desc(pfn)?.filter(|desc| desc.offset != 0) else { return Ok(false) };
-        if u64::from(desc.size) > self.page_size {
-            let value = u64::from(desc.size);
-            return Err(ReadError::Field { what: "size of a page", value, why: "larger than a page" });
-        }
-        let data = read_part(self.file.as_ref(), "page data", desc.offset, u64::from(desc.size))?;
-        let fail = |source| ReadError::Page { pfn, offset: desc.offset, size: desc.size, source };
-        if desc.flags == 0 {
-            if data.len() != page.len() {
-                let value = u64::from(desc.size);
-                return Err(ReadError::Field { what: "size of a plain page", value, why: "not the page size" });
-            }
-            page.copy_from_slice(&data);
-            return Ok(true);
-        }
-        let mut decoder = self.decoder(desc.flags)?;
-        let result = decoder.decompress(&data, page);
-        if let Ok(mut pool) = self.decoders.lock() {
-            pool.push((desc.flags, decoder));
-        }
-        result.map_err(fail)?;
-        Ok(true)
-    }
-
-    fn decoder(&self, flags: u32) -> Result<Box<dyn Decoder>, ReadError> {
-        let pooled = self.decoders.lock().ok().and_then(|mut pool| {
-            let at = pool.iter().position(|tool| tool.0 == flags)?;
-            Some(pool.swap_remove(at).1)
-        });
-        if let Some(decoder) = pooled {
-            return Ok(decoder);
-        }
-        let unknown = ReadError::Field { what: "flags of a page", value: u64::from(flags), why: "no known codec" };
-        let codec = compress::by_flag(flags).ok_or(unknown)?;
-        let size = usize::try_from(self.page_size).unwrap_or(usize::MAX);
-        codec.decoder(size).map_err(|source| ReadError::Page { pfn: 0, offset: 0, size: 0, source })
-    }
-}
-
-impl PhysMemory for Pages {
-    fn read(&self, addr: PhysAddr, buf: &mut [u8]) -> Result<bool, MemoryError> {
-        let wanted = buf.len();
-        let mut page = vec![0; usize::try_from(self.page_size).unwrap_or(0)];
-        let (mut at, mut rest, mut done) = (addr.0, buf, 0);
-        while !rest.is_empty() {
-            let skip = usize::try_from(at % self.page_size).unwrap_or(0);
-            let unreadable =
-                |error: ReadError| MemoryError::Unreadable { addr, done, wanted, cause: io::Error::other(error) };
-            if !self.page(at / self.page_size, &mut page).map_err(unreadable)? {
-                return Ok(false);
-            }
-            let part = page.get(skip..).unwrap_or_default();
-            let (now, later) = rest.split_at_mut(part.len().min(rest.len()));
-            now.copy_from_slice(part.get(..now.len()).unwrap_or_default());
-            done += now.len();
-            at = at.saturating_add(now.len() as u64);
-            rest = later;
-        }
-        Ok(true)
-    }
-
-    fn extent(&self, addr: PhysAddr, _limit_bytes: u64) -> Extent {
-        let there = matches!(self.desc(addr.0 / self.page_size), Ok(Some(desc)) if desc.offset != 0);
-        let presence = if there { Presence::Data } else { Presence::Absent };
-        Extent { presence, len_bytes: self.page_size - addr.0 % self.page_size }
-    }
-}
-
-/// How a page is stored.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Stored {
-    /// Its page frame number.
-    pub pfn: u64,
-    /// Where its bytes are; 0 if they were never written.
-    pub offset: u64,
-    /// How many they are.
-    pub size: u32,
-    /// Flag of its codec, 0 for none.
-    pub flags: u32,
-}
-
-/// What a file's header says of all its pages.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct StoredHead {
-    /// `status`.
-    pub status: u64,
-    /// Where the descriptors end.
-    pub data_start: u64,
-}
-
-/// Shows the descriptor of every page, in order of their numbers, and the page size in bytes; nothing of them is checked.
-///
-/// # Errors
-/// [`ReadError`] if the headers make no sense or the file cannot be read.
-pub fn each_stored(file: &Arc<dyn DumpFile>, visit: &mut dyn FnMut(Stored, u64)) -> Result<StoredHead, ReadError> {
-    let headers = headers(file.as_ref())?;
-    let pages = Pages::new(Arc::clone(file), &headers)?;
-    let mut bitmap = vec![0; PIECE as usize];
-    let (mut at, mut number) = (0, 0);
-    while at < pages.bitmap_len {
-        file.read_at(pages.bitmap2 + at, &mut bitmap)?;
-        let bits = (0..PIECE * 8).filter(|bit| {
-            let byte = usize::try_from(bit / 8).ok().and_then(|index| bitmap.get(index)).copied().unwrap_or(0);
-            byte >> (bit % 8) & 1 == 1
-        });
-        let pfns: Vec<u64> = bits.map(|bit| at * 8 + bit).collect();
-        let mut descs = vec![0; pfns.len() * DESC_LEN as usize];
-        file.read_at(pages.desc_offset + number * DESC_LEN, &mut descs)?;
-        for (pfn, desc) in pfns.iter().zip(descs.chunks(DESC_LEN as usize)) {
-            let Desc { offset, size, flags } = pages.decode(desc);
-            visit(Stored { pfn: *pfn, offset, size, flags }, pages.page_size);
-        }
-        number += pfns.len() as u64;
-        at += PIECE;
-    }
-    Ok(StoredHead { status: headers.main("status")?, data_start: pages.desc_offset + number * DESC_LEN })
 }

@@ -7,7 +7,8 @@ use guestdump_arch::{Endian, KernelFacts, Pfn};
 
 use super::layout::{DESC_LEN, HEADER, KdumpLayout, SIGNATURE, STATUS_INCOMPLETE, SUB_HEADER, VERSION};
 use crate::kernel::{UTS_FIELD, UTS_FIELDS};
-use crate::plan::{Plan, pages};
+use crate::plan::Plan;
+use crate::plan::pages::{self, PfnRun};
 use crate::sink::Sink;
 
 /// The main header.
@@ -72,19 +73,19 @@ const PIECE: usize = 1 << 16;
 /// # Errors
 /// What the sink says.
 pub fn bitmaps(sink: &mut dyn Sink, layout: &KdumpLayout, lost: &[Pfn]) -> io::Result<()> {
-    bitmap(sink, layout, layout.bitmap_offset, &[])?;
-    bitmap(sink, layout, layout.bitmap_offset.saturating_add(layout.bitmap_len), lost)
+    bitmap(sink, layout, &layout.memory, layout.bitmap_offset, &[])?;
+    bitmap(sink, layout, &layout.runs, layout.bitmap_offset.saturating_add(layout.bitmap_len), lost)
 }
 
-fn bitmap(sink: &mut dyn Sink, layout: &KdumpLayout, offset: u64, lost: &[Pfn]) -> io::Result<()> {
+fn bitmap(sink: &mut dyn Sink, layout: &KdumpLayout, runs: &[PfnRun], offset: u64, lost: &[Pfn]) -> io::Result<()> {
     let mut piece = vec![0; PIECE];
     let mut at = 0_u64;
     while at < layout.bitmap_len {
         let len = (layout.bitmap_len - at).min(PIECE as u64);
         let (first, end) = (at.saturating_mul(8), at.saturating_add(len).saturating_mul(8));
-        if !sink.sparse() || pages::any(&layout.runs, first, end) {
+        if !sink.sparse() || pages::any(runs, first, end) {
             let out = piece.get_mut(..usize::try_from(len).unwrap_or(PIECE)).unwrap_or_default();
-            pages::fill_bitmap(&layout.runs, lost, first, out);
+            pages::fill_bitmap(runs, lost, first, out);
             sink.write_at(offset.saturating_add(at), out)?;
         }
         at = at.saturating_add(len);

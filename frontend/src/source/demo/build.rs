@@ -8,7 +8,7 @@ use std::sync::Arc;
 use guestdump_arch::paging::form::{Entry, Form, Radix, Root};
 use guestdump_arch::{Arch, Endian, GuestFacts, Paging, PhysAddr, PhysRange, Registers, Vcpu, VirtAddr};
 use guestdump_core::block::{Backing, Block, BlockMemory, Bytes};
-use guestdump_core::guest::Guest;
+use guestdump_core::guest::{Guest, Past};
 use guestdump_core::vmcoreinfo::NOTE_NAME;
 
 use super::{Demo, Link};
@@ -165,6 +165,7 @@ pub(super) fn guest(demo: &Demo, arch: &'static dyn Arch) -> Guest {
         vmcoreinfo: None,
         banner: None,
         remarks: vec![format!("sample guest demo:{}: {}", demo.name, demo.summary)],
+        past: Past::default(),
     }
 }
 

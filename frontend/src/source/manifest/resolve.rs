@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use guestdump_arch::{PhysAddr, PhysRange};
 use guestdump_core::block::{Backing, Block, BlockMemory, Zeros};
-use guestdump_core::guest::Guest;
+use guestdump_core::guest::{Guest, Past};
 use guestdump_core::vmcoreinfo::{MAX_LEN as MAX_VMCOREINFO, Origin, Vmcoreinfo};
 
 use super::error::{ManifestError, Problem};
@@ -105,6 +105,7 @@ impl Manifest {
             vmcoreinfo,
             banner: None,
             remarks: vec![format!("described by {}", self.file.display())],
+            past: Past::default(),
         };
         Ok(ManifestGuest { guest, search_vmcoreinfo: self.vmcoreinfo != VmcoreinfoFrom::Nowhere })
     }

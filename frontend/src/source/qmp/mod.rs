@@ -30,7 +30,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use guestdump_core::arch::{self, Arch, GuestFacts, Vcpu};
-use guestdump_core::guest::{Guest, Note, vcpus_from_notes};
+use guestdump_core::guest::{Guest, Note, Past, vcpus_from_notes};
 use guestdump_core::vmcoreinfo::{self, Origin, Vmcoreinfo};
 use serde_json::{Value, json};
 
@@ -190,7 +190,8 @@ impl Machine {
         self.remarks.extend(remarks);
         let (arch, memory, notes) = (self.arch, Arc::new(memory), Some(head.notes));
         let (machine_page_size, remarks) = (self.page_size, self.remarks);
-        Ok(Guest { arch, endian, machine_page_size, blocks, memory, vcpus, notes, vmcoreinfo, banner: None, remarks })
+        let (banner, past) = (None, Past::default());
+        Ok(Guest { arch, endian, machine_page_size, blocks, memory, vcpus, notes, vmcoreinfo, banner, remarks, past })
     }
 
     /// The memory of the first process that has it; else what was wrong with the likeliest.

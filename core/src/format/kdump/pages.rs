@@ -1,0 +1,425 @@
+//! The pages of kdump-compressed files: bitmaps, descriptors, data.
+//!
+//! A page is found through the second bitmap: the number of bits before its own is the number of its descriptor. Counts
+//! are kept for pieces of the bitmap that have bits only, so that memory stays small whatever the header claims: 16 bytes
+//! for 4096 bytes of the file. What lies behind the end of a file reads as if no page were there.
+
+use std::io;
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+
+use guestdump_arch::{Endian, Extent, MemoryError, PhysAddr, PhysMemory, PhysRange, Presence};
+
+use super::layout::DESC_LEN;
+use super::read::Headers;
+use crate::compress::{self, Decoder};
+use crate::format::{DumpFile, ReadError, read_part, read_there};
+
+/// Bytes of bitmap that share a count.
+pub(super) const PIECE: u64 = 4096;
+/// Its frames.
+const PIECE_BITS: u64 = PIECE * 8;
+/// More runs of memory than this are not listed.
+const MAX_RUNS: usize = 1 << 20;
+/// More kinds of page flags than this are no dump.
+const MAX_FLAGS: usize = 64;
+/// Bitmaps of more bytes than this are refused: 2 PiB of address space in 4 KiB pages.
+const MAX_BITMAP: u64 = 1 << 36;
+
+/// A page descriptor.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Desc {
+    pub offset: u64,
+    pub size: u32,
+    pub flags: u32,
+}
+
+type Tools = Mutex<Vec<(u32, Box<dyn Decoder>)>>;
+
+/// A piece of a bitmap.
+type Bits = Box<[u8]>;
+
+/// The pages of one file.
+pub(super) struct Pages {
+    pub file: Arc<dyn DumpFile>,
+    endian: Endian,
+    pub page_size: u64,
+    max_mapnr: u64,
+    bitmap1: u64,
+    pub bitmap2: u64,
+    pub bitmap_len: u64,
+    pub desc_offset: u64,
+    /// Frames whose descriptors are in this file.
+    window: Range<u64>,
+    /// Pieces of the second bitmap that have bits in the window: their numbers, and how many bits there are before each.
+    before: Vec<(u64, u64)>,
+    /// Bits of the second bitmap in the window.
+    dumped: u64,
+    /// Whether a page without a bit was left out on purpose: so says the dump's level.
+    filtered: bool,
+    decoders: Tools,
+}
+
+impl core::fmt::Debug for Pages {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Pages({} of {} bytes)", self.dumped, self.page_size)
+    }
+}
+
+/// Where the second bitmap of a bitmap was last looked at.
+struct Look {
+    number: u64,
+    own: Bits,
+}
+
+impl Pages {
+    pub fn new(file: Arc<dyn DumpFile>, headers: &Headers, warnings: &mut Vec<String>) -> Result<Self, ReadError> {
+        let page_size = headers.page_size;
+        let max_mapnr = headers.max_mapnr()?;
+        let bitmap1 = page_size.saturating_mul(headers.main("sub_hdr_size")?.saturating_add(1));
+        let bitmap_len = max_mapnr.div_ceil(8).next_multiple_of(page_size);
+        let all = headers.main("bitmap_blocks")?.saturating_mul(page_size);
+        if bitmap_len > MAX_BITMAP {
+            return Err(ReadError::Field { what: "max_mapnr", value: max_mapnr, why: "its bitmap is over 64 GiB" });
+        }
+        if bitmap_len > all {
+            let (offset, len) = (bitmap1, bitmap_len);
+            return Err(ReadError::Outside { what: "bitmaps", offset, len, file_len: file.len() });
+        }
+        // Very old files have one bitmap only.
+        let bitmap2 = if all >= bitmap_len.saturating_mul(2) { bitmap1.saturating_add(all / 2) } else { bitmap1 };
+        let mut this = Self {
+            file,
+            endian: headers.abi.endian,
+            page_size,
+            max_mapnr,
+            bitmap1,
+            bitmap2,
+            bitmap_len,
+            desc_offset: bitmap1.saturating_add(all),
+            window: headers.window()?,
+            before: Vec::new(),
+            dumped: 0,
+            // Levels 0 and 1 leave no page out.
+            filtered: headers.sub("dump_level")? > 1,
+            decoders: Mutex::new(Vec::new()),
+        };
+        this.count()?;
+        this.check_length(warnings);
+        Ok(this)
+    }
+
+    /// Numbers of the pieces that the file has of a bitmap.
+    pub fn pieces(&self, bitmap: u64) -> Range<u64> {
+        0..self.bitmap_len.min(self.file.len().saturating_sub(bitmap)).div_ceil(PIECE)
+    }
+
+    fn check_length(&self, warnings: &mut Vec<String>) {
+        let len = self.file.len();
+        if self.bitmap2.saturating_add(self.bitmap_len) > len {
+            let end = self.bitmap2.saturating_add(self.bitmap_len);
+            warnings.push(format!("the bitmaps end at {end:#x}, behind the end of the file: it was cut"));
+        }
+        let end = self.desc_offset.saturating_add(self.dumped.saturating_mul(DESC_LEN));
+        if end > len {
+            let lost = self.dumped.min((end - len).div_ceil(DESC_LEN));
+            warnings.push(format!("{lost} page descriptors lie behind the end of the file: it was cut"));
+        }
+    }
+
+    /// A piece of a bitmap, without frames that are not in the dump.
+    fn piece(&self, bitmap: u64, number: u64) -> Result<Bits, ReadError> {
+        let mut bits = read_there(self.file.as_ref(), bitmap.saturating_add(number.saturating_mul(PIECE)), PIECE)?;
+        bits.resize(PIECE as usize, 0);
+        clear_outside(&mut bits, number, &(0..self.max_mapnr));
+        Ok(bits.into_boxed_slice())
+    }
+
+    /// A piece of the second bitmap, without frames whose descriptors are in other files.
+    pub fn own(&self, number: u64) -> Result<Bits, ReadError> {
+        let mut bits = self.piece(self.bitmap2, number)?;
+        clear_outside(&mut bits, number, &self.window);
+        Ok(bits)
+    }
+
+    fn count(&mut self) -> Result<(), ReadError> {
+        for number in self.pieces(self.bitmap2) {
+            let bits = count(&self.own(number)?);
+            if bits > 0 {
+                self.before.push((number, self.dumped));
+            }
+            self.dumped += bits;
+        }
+        Ok(())
+    }
+
+    /// How pages are stored: number of descriptors by flags; and pages whose data is not in the file.
+    fn stored(&self, counts: &mut Vec<(u32, u64)>) -> Result<u64, ReadError> {
+        let (mut at, mut lost) = (0, 0);
+        while at < self.dumped {
+            let wanted = (self.dumped - at).min(4096);
+            let bytes = read_there(self.file.as_ref(), self.desc_at(at), wanted * DESC_LEN)?;
+            for desc in bytes.chunks_exact(DESC_LEN as usize) {
+                let Desc { offset, size, flags } = self.decode(desc);
+                let there = offset != 0 && offset.saturating_add(u64::from(size)) <= self.file.len();
+                lost += u64::from(!there);
+                match counts.iter_mut().find(|count| count.0 == flags) {
+                    Some(count) => count.1 += 1,
+                    None => counts.push((flags, 1)),
+                }
+                if counts.len() > MAX_FLAGS {
+                    return Err(ReadError::TooMany { what: "kinds of page flags", limit: MAX_FLAGS });
+                }
+            }
+            if (bytes.len() as u64) < wanted * DESC_LEN {
+                break;
+            }
+            at += wanted;
+        }
+        Ok(lost)
+    }
+
+    pub const fn desc_at(&self, number: u64) -> u64 {
+        self.desc_offset.saturating_add(number.saturating_mul(DESC_LEN))
+    }
+
+    pub fn decode(&self, bytes: &[u8]) -> Desc {
+        let get = |range: Range<usize>| self.endian.get(bytes.get(range).unwrap_or_default());
+        Desc { offset: get(0..8), size: get(8..12) as u32, flags: get(12..16) as u32 }
+    }
+
+    /// The descriptor of a page, or `None` if the page is not in the file.
+    fn desc(&self, look: &mut Look, pfn: u64) -> Result<Option<Desc>, ReadError> {
+        let (number, bit) = (pfn / PIECE_BITS, pfn % PIECE_BITS);
+        if look.number != number {
+            (look.own, look.number) = (self.own(number)?, number);
+        }
+        let at = usize::try_from(bit / 8).unwrap_or(usize::MAX);
+        let own = look.own.get(at).copied().unwrap_or(0);
+        if own >> (bit % 8) & 1 == 0 {
+            return Ok(None);
+        }
+        let whole = count(look.own.get(..at).unwrap_or_default());
+        let below = u64::from((own & ((1 << (bit % 8)) - 1)).count_ones());
+        let index = self.before.binary_search_by_key(&number, |piece| piece.0).unwrap_or(usize::MAX);
+        let before = self.before.get(index).map_or(0, |piece| piece.1);
+        let place = self.desc_at(before.saturating_add(whole).saturating_add(below));
+        Ok(Some(self.decode(&read_part(self.file.as_ref(), "page descriptor", place, DESC_LEN)?)))
+    }
+
+    /// Fills `page` with page `pfn`, or says that it is not there.
+    fn page(&self, look: &mut Look, pfn: u64, page: &mut [u8]) -> Result<bool, ReadError> {
+        let Some(desc) = self.desc(look, pfn)?.filter(|desc| desc.offset != 0) else { return Ok(false) };
+        if u64::from(desc.size) > self.page_size {
+            let value = u64::from(desc.size);
+            return Err(ReadError::Field { what: "size of a page", value, why: "larger than a page" });
+        }
+        let data = read_part(self.file.as_ref(), "page data", desc.offset, u64::from(desc.size))?;
+        let fail = |source| ReadError::Page { pfn, offset: desc.offset, size: desc.size, source };
+        if desc.flags == 0 {
+            if data.len() != page.len() {
+                let value = u64::from(desc.size);
+                return Err(ReadError::Field { what: "size of a plain page", value, why: "not the page size" });
+            }
+            page.copy_from_slice(&data);
+            return Ok(true);
+        }
+        let mut decoder = self.decoder(desc.flags)?;
+        let result = decoder.decompress(&data, page);
+        if let Ok(mut pool) = self.decoders.lock() {
+            pool.push((desc.flags, decoder));
+        }
+        result.map_err(fail)?;
+        Ok(true)
+    }
+
+    fn decoder(&self, flags: u32) -> Result<Box<dyn Decoder>, ReadError> {
+        let pooled = self.decoders.lock().ok().and_then(|mut pool| {
+            let at = pool.iter().position(|tool| tool.0 == flags)?;
+            Some(pool.swap_remove(at).1)
+        });
+        if let Some(decoder) = pooled {
+            return Ok(decoder);
+        }
+        let unknown = ReadError::Field { what: "flags of a page", value: u64::from(flags), why: "no known codec" };
+        let codec = compress::by_flag(flags).ok_or(unknown)?;
+        let size = usize::try_from(self.page_size).unwrap_or(usize::MAX);
+        codec.decoder(size).map_err(|source| ReadError::Page { pfn: 0, offset: 0, size: 0, source })
+    }
+
+    /// What is known of frame `pfn`, and for how many frames from it on, inside of its piece, that holds.
+    fn run(&self, pfn: u64) -> Result<(Presence, u64), ReadError> {
+        let number = pfn / PIECE_BITS;
+        let (memory, all) = (self.piece(self.bitmap1, number)?, self.piece(self.bitmap2, number)?);
+        let own = self.own(number)?;
+        let state = |bit: u64| match (has(&own, bit), has(&memory, bit), has(&all, bit)) {
+            (true, ..) => Presence::Data,
+            (false, true, false) if self.filtered => Presence::Excluded,
+            _ => Presence::Absent,
+        };
+        let first = state(pfn % PIECE_BITS);
+        let same = (pfn % PIECE_BITS..PIECE_BITS).take_while(|bit| state(*bit) == first).count() as u64;
+        Ok((first, same))
+    }
+
+    fn read(&self, addr: PhysAddr, buf: &mut [u8]) -> Result<bool, MemoryError> {
+        let wanted = buf.len();
+        let mut look = Look { number: u64::MAX, own: Bits::default() };
+        let mut page = vec![0; usize::try_from(self.page_size).unwrap_or(0)];
+        let (mut at, mut rest, mut done) = (addr.0, buf, 0);
+        while !rest.is_empty() {
+            let skip = usize::try_from(at % self.page_size).unwrap_or(0);
+            let unreadable =
+                |error: ReadError| MemoryError::Unreadable { addr, done, wanted, cause: io::Error::other(error) };
+            if !self.page(&mut look, at / self.page_size, &mut page).map_err(unreadable)? {
+                return Ok(false);
+            }
+            let part = page.get(skip..).unwrap_or_default();
+            let (now, later) = rest.split_at_mut(part.len().min(rest.len()));
+            now.copy_from_slice(part.get(..now.len()).unwrap_or_default());
+            done += now.len();
+            at = at.saturating_add(now.len() as u64);
+            rest = later;
+        }
+        Ok(true)
+    }
+}
+
+fn count(bits: &[u8]) -> u64 {
+    bits.iter().map(|byte| u64::from(byte.count_ones())).sum()
+}
+
+fn has(bits: &[u8], bit: u64) -> bool {
+    usize::try_from(bit / 8).ok().and_then(|at| bits.get(at)).is_some_and(|byte| byte >> (bit % 8) & 1 == 1)
+}
+
+/// Clears the bits of frames outside of `frames` in piece `number` of a bitmap.
+fn clear_outside(bits: &mut [u8], number: u64, frames: &Range<u64>) {
+    let first = number.saturating_mul(PIECE_BITS);
+    if frames.start <= first && frames.end >= first.saturating_add(PIECE_BITS) {
+        return;
+    }
+    for (byte, at) in bits.iter_mut().zip((first..).step_by(8)) {
+        for bit in (0..8).filter(|bit| !frames.contains(&(at + bit))) {
+            *byte &= !(1 << bit);
+        }
+    }
+}
+
+/// What the bitmaps of a set say.
+pub(super) struct Survey {
+    /// Runs of memory by the first bitmap.
+    pub runs: Vec<PhysRange>,
+    /// Pages of memory without a bit in the second one.
+    pub missing: u64,
+    /// Pages of memory whose descriptors are in none of the files.
+    pub elsewhere: u64,
+}
+
+/// The files of one dump: one, or a split set.
+#[derive(Debug)]
+pub(super) struct Set(Vec<Pages>);
+
+impl Set {
+    pub const fn new(parts: Vec<Pages>) -> Self {
+        Self(parts)
+    }
+
+    pub fn filtered(&self) -> bool {
+        self.0.first().is_some_and(|part| part.filtered)
+    }
+
+    pub fn survey(&self) -> Result<Survey, ReadError> {
+        let mut survey = Survey { runs: Vec::new(), missing: 0, elsewhere: 0 };
+        let Some(first) = self.0.first() else { return Ok(survey) };
+        for number in first.pieces(first.bitmap1) {
+            let (memory, all) = (first.piece(first.bitmap1, number)?, first.piece(first.bitmap2, number)?);
+            add_runs(&mut survey.runs, &memory, number * PIECE_BITS, first.page_size)?;
+            let mut own = vec![0; PIECE as usize];
+            for part in &self.0 {
+                own.iter_mut().zip(part.own(number)?.iter()).for_each(|(sum, byte)| *sum |= byte);
+            }
+            for ((memory, all), own) in memory.iter().zip(all.iter()).zip(&own) {
+                survey.missing += u64::from((memory & !all).count_ones());
+                survey.elsewhere += u64::from((memory & all & !own).count_ones());
+            }
+        }
+        Ok(survey)
+    }
+
+    /// How pages are stored: number of descriptors by codec.
+    pub fn stored(&self, warnings: &mut Vec<String>) -> Result<Vec<(String, u64)>, ReadError> {
+        let (mut counts, mut lost) = (Vec::new(), 0);
+        for part in &self.0 {
+            lost += part.stored(&mut counts)?;
+        }
+        if lost > 0 {
+            warnings.push(format!("the data of {lost} pages is not in the file"));
+        }
+        let name =
+            |flags| compress::by_flag(flags).map_or(format!("flags {flags:#x}"), |codec| codec.name().to_owned());
+        Ok(counts.into_iter().map(|(flags, count)| (name(flags), count)).collect())
+    }
+
+    /// The file with frame `pfn`.
+    fn part(&self, pfn: u64) -> Option<&Pages> {
+        self.0.iter().find(|part| part.window.contains(&pfn))
+    }
+
+    fn page_size(&self) -> u64 {
+        self.0.first().map_or(4096, |part| part.page_size)
+    }
+}
+
+/// Appends the runs of a piece of the first bitmap.
+fn add_runs(runs: &mut Vec<PhysRange>, bits: &[u8], first: u64, page_size: u64) -> Result<(), ReadError> {
+    let mut add = |from: u64, count: u64| {
+        let start = PhysAddr(from.saturating_mul(page_size));
+        let end = PhysAddr(from.saturating_add(count).saturating_mul(page_size));
+        match runs.last_mut() {
+            Some(last) if last.end() == start => *last = PhysRange::between(last.start(), end),
+            _ => runs.push(PhysRange::between(start, end)),
+        }
+    };
+    for (byte, at) in bits.iter().zip((first..).step_by(8)) {
+        match byte {
+            0 => {}
+            0xff => add(at, 8),
+            _ => (0..8).filter(|bit| byte >> bit & 1 == 1).for_each(|bit| add(at + bit, 1)),
+        }
+    }
+    if runs.len() > MAX_RUNS {
+        return Err(ReadError::TooMany { what: "runs of memory", limit: MAX_RUNS });
+    }
+    Ok(())
+}
+
+impl PhysMemory for Set {
+    fn read(&self, addr: PhysAddr, buf: &mut [u8]) -> Result<bool, MemoryError> {
+        let size = self.page_size();
+        let (mut at, mut rest) = (addr, buf);
+        while !rest.is_empty() {
+            let Some(part) = self.part(at.0 / size) else { return Ok(false) };
+            let room = part.window.end.saturating_mul(size).saturating_sub(at.0);
+            let (now, later) = rest.split_at_mut(usize::try_from(room).unwrap_or(usize::MAX).min(rest.len()));
+            if now.is_empty() || !part.read(at, now)? {
+                return Ok(false);
+            }
+            at = PhysAddr(at.0.saturating_add(now.len() as u64));
+            rest = later;
+        }
+        Ok(true)
+    }
+
+    fn extent(&self, addr: PhysAddr, _limit_bytes: u64) -> Extent {
+        let size = self.page_size();
+        let pfn = addr.0 / size;
+        let part = self.part(pfn).or_else(|| self.0.first());
+        // What cannot be looked at cannot be read either: reading it says why.
+        let (presence, frames) =
+            part.map_or((Presence::Absent, 1), |part| part.run(pfn).unwrap_or((Presence::Data, 1)));
+        let end = part.map_or(u64::MAX, |part| if part.window.contains(&pfn) { part.window.end } else { u64::MAX });
+        let next = pfn.saturating_add(frames).min(end).saturating_mul(size);
+        Extent { presence, len_bytes: next.saturating_sub(addr.0).max(1) }
+    }
+}
