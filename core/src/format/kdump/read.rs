@@ -3,6 +3,8 @@
 //! A page is found through the second bitmap: the number of bits before its own is the number of its descriptor. Counts
 //! are kept for pieces of the bitmap only, so that memory stays small whatever the header claims.
 
+mod stored;
+
 use std::io;
 use std::sync::{Arc, Mutex};
 
@@ -14,6 +16,8 @@ use crate::compress::{self, Decoder, MAX_PAGE_SIZE};
 use crate::format::read::{Dump, arch_of_notes, split_notes, take_vmcoreinfo};
 use crate::format::{Container, DumpFile, ReadError, read_part};
 use crate::kernel::UTS_FIELDS;
+
+pub use stored::{Stored, StoredHead, each_stored};
 
 /// Bytes of bitmap that share a count.
 const PIECE: u64 = 4096;
@@ -425,54 +429,4 @@ impl PhysMemory for Pages {
         let presence = if there { Presence::Data } else { Presence::Absent };
         Extent { presence, len_bytes: self.page_size - addr.0 % self.page_size }
     }
-}
-
-/// How a page is stored.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Stored {
-    /// Its page frame number.
-    pub pfn: u64,
-    /// Where its bytes are; 0 if they were never written.
-    pub offset: u64,
-    /// How many they are.
-    pub size: u32,
-    /// Flag of its codec, 0 for none.
-    pub flags: u32,
-}
-
-/// What a file's header says of all its pages.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct StoredHead {
-    /// `status`.
-    pub status: u64,
-    /// Where the descriptors end.
-    pub data_start: u64,
-}
-
-/// Shows the descriptor of every page, in order of their numbers, and the page size in bytes; nothing of them is checked.
-///
-/// # Errors
-/// [`ReadError`] if the headers make no sense or the file cannot be read.
-pub fn each_stored(file: &Arc<dyn DumpFile>, visit: &mut dyn FnMut(Stored, u64)) -> Result<StoredHead, ReadError> {
-    let headers = headers(file.as_ref())?;
-    let pages = Pages::new(Arc::clone(file), &headers)?;
-    let mut bitmap = vec![0; PIECE as usize];
-    let (mut at, mut number) = (0, 0);
-    while at < pages.bitmap_len {
-        file.read_at(pages.bitmap2 + at, &mut bitmap)?;
-        let bits = (0..PIECE * 8).filter(|bit| {
-            let byte = usize::try_from(bit / 8).ok().and_then(|index| bitmap.get(index)).copied().unwrap_or(0);
-            byte >> (bit % 8) & 1 == 1
-        });
-        let pfns: Vec<u64> = bits.map(|bit| at * 8 + bit).collect();
-        let mut descs = vec![0; pfns.len() * DESC_LEN as usize];
-        file.read_at(pages.desc_offset + number * DESC_LEN, &mut descs)?;
-        for (pfn, desc) in pfns.iter().zip(descs.chunks(DESC_LEN as usize)) {
-            let Desc { offset, size, flags } = pages.decode(desc);
-            visit(Stored { pfn: *pfn, offset, size, flags }, pages.page_size);
-        }
-        number += pfns.len() as u64;
-        at += PIECE;
-    }
-    Ok(StoredHead { status: headers.main("status")?, data_start: pages.desc_offset + number * DESC_LEN })
 }
