@@ -415,3 +415,16 @@ fn what_is_missing_is_named() {
     guest.vmcoreinfo = None;
     assert_eq!(dmesg::open(&guest).unwrap_err(), DmesgError::NoVmcoreinfo);
 }
+
+/// The kernel's image reaches as far as the symbols that lie in order behind `_stext`.
+#[test]
+fn the_image_ends_with_its_last_symbol() {
+    for kernel in KERNELS {
+        let mut image = Image::new(kernel);
+        for (name, at) in [("_stext", 0x2000), ("a", 0x5123), ("before", 0x1000), ("module", 0x3000_0000)] {
+            image.symbol(name, at);
+        }
+        let found = guestdump_core::kernel::image(&image.guest());
+        assert_eq!(found, PhysRange::new(PhysAddr(0x2000), 0x4000), "{kernel:?}");
+    }
+}
