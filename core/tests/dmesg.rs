@@ -2,6 +2,7 @@
 //!
 //! The images are laid out here by the numbers of this file's VMCOREINFO, which are not those of any kernel: a reader that
 //! knows an offset by itself fails.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "code of tests")]
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -249,8 +250,13 @@ fn level_and_device_where_the_members_are_as_ever() {
     }
 }
 
+/// What makes an image hostile.
+type Breaks = fn(&mut Image);
+/// Records, how many are damaged, and why; or why there is no log.
+type Outcome = Result<(usize, u64, Option<&'static str>), DmesgError>;
+
 /// One good record, after what `break_it` does.
-fn broken(break_it: impl Fn(&mut Image)) -> Vec<Result<(usize, u64, Option<&'static str>), DmesgError>> {
+fn broken(break_it: impl Fn(&mut Image)) -> Vec<Outcome> {
     let one = |kernel| {
         let mut image = ring(kernel, 16, 17);
         image.text(16, FINALIZED, (0, 0x20), "bad");
@@ -266,7 +272,7 @@ fn broken(break_it: impl Fn(&mut Image)) -> Vec<Result<(usize, u64, Option<&'sta
 
 #[test]
 fn broken_records_are_counted_and_the_others_read() {
-    let cases: [(&str, fn(&mut Image)); 5] = [
+    let cases: [(&str, Breaks); 5] = [
         ("a text is that of another record", |image| image.word(TEXT, 17)),
         ("a text ends before it starts", |image| image.desc(16, FINALIZED, 0x20, 0)),
         ("a text ends before it starts", |image| image.desc(16, FINALIZED, 2, 2)),
@@ -291,7 +297,7 @@ fn long_texts_are_those_of_their_blocks() {
 #[test]
 fn rings_that_cannot_be_are_refused_with_their_numbers() {
     let field = |what, value, why| DmesgError::Field { what, value, why };
-    let cases: [(fn(&mut Image), DmesgError); 5] = [
+    let cases: [(Breaks, DmesgError); 5] = [
         (|image| image.put(RB + 0x44, 4, 0), field("count_bits", 0, "no ring has that size")),
         (|image| image.put(RB + 0x44, 4, 64), field("count_bits", 64, "no ring has that size")),
         (|image| image.put(RB + 0xc8, 4, 0xffff_ffff), field("size_bits", 0xffff_ffff, "no ring has that size")),
@@ -384,7 +390,7 @@ fn a_log_that_ends_at_the_end_of_its_buffer_goes_on_at_its_start() {
 #[test]
 fn older_logs_that_lie_end() {
     let records: [(usize, &str, &str); 2] = [(32, "one", ""), (32, "two", "")];
-    let cases: [(fn(&mut Image), usize, &str); 3] = [
+    let cases: [(Breaks, usize, &str); 3] = [
         (|image| image.put(OLD + 32, 2, 0xfff0), 1, "a record is longer than its place"),
         (|image| image.put(OLD + 36, 2, 9), 1, "a record is longer than its place"),
         (|image| image.put(VARIABLES + 24, 4, 0x3fff), 2, "the records end before log_next_idx"),
@@ -409,4 +415,17 @@ fn what_is_missing_is_named() {
     assert_eq!(dmesg::open(&guest).unwrap_err(), DmesgError::NoSymbol);
     guest.vmcoreinfo = None;
     assert_eq!(dmesg::open(&guest).unwrap_err(), DmesgError::NoVmcoreinfo);
+}
+
+/// The kernel's image reaches as far as the symbols that lie in order behind `_stext`.
+#[test]
+fn the_image_ends_with_its_last_symbol() {
+    for kernel in KERNELS {
+        let mut image = Image::new(kernel);
+        for (name, at) in [("_stext", 0x2000), ("a", 0x5123), ("before", 0x1000), ("module", 0x3000_0000)] {
+            image.symbol(name, at);
+        }
+        let found = guestdump_core::kernel::image(&image.guest());
+        assert_eq!(found, PhysRange::new(PhysAddr(0x2000), 0x4000), "{kernel:?}");
+    }
 }

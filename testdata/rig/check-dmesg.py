@@ -136,7 +136,7 @@ def judge(report, name, judges, folder, texts, records, console):
 
 def run(report, name, judges):
     folder = tempfile.mkdtemp(dir=rig.RIG, prefix="dmesg-")
-    with rig.Guest("dmesg-" + name, name, 256, STOP="1", FILL="5", APPEND="loglevel=8") as guest:
+    with rig.Guest("dmesg-" + name, name, 256, STOP="1", FILL="1", APPEND="loglevel=8") as guest:
         texts = {"live": guestdump("dmesg", "qmp:" + guest.socket)}
         for kind in FORMATS:
             path = os.path.join(folder, kind)

@@ -35,17 +35,35 @@ impl Audit {
     /// `ranges` without what lies behind the end of the file.
     #[must_use]
     pub fn readable(&self, ranges: &[PhysRange]) -> Vec<PhysRange> {
-        let mut left = ranges.to_vec();
-        for cut in &self.cut {
-            let parts = left.iter().flat_map(|range| {
-                let before = PhysRange::between(range.start(), PhysAddr(range.end().0.min(cut.start().0)));
-                let after = PhysRange::between(PhysAddr(range.start().0.max(cut.end().0)), range.end());
-                [before, after]
-            });
-            left = parts.filter(|range| !range.is_empty()).collect();
+        let cuts = merged(self.cut.clone());
+        let mut left = Vec::new();
+        for range in ranges {
+            let mut at = range.start();
+            let first = cuts.partition_point(|cut| cut.end() <= at);
+            for cut in cuts.get(first..).unwrap_or_default().iter().take_while(|cut| cut.start() < range.end()) {
+                left.push(PhysRange::between(at, cut.start()));
+                at = PhysAddr(at.0.max(cut.end().0));
+            }
+            left.push(PhysRange::between(at, range.end()));
         }
+        left.retain(|range| !range.is_empty());
         left
     }
+}
+
+/// The same bytes as disjoint ranges, ascending.
+fn merged(mut ranges: Vec<PhysRange>) -> Vec<PhysRange> {
+    ranges.sort_by_key(|range| range.start());
+    let mut out: Vec<PhysRange> = Vec::with_capacity(ranges.len());
+    for range in ranges {
+        match out.last_mut() {
+            Some(last) if last.end() >= range.start() => {
+                *last = PhysRange::between(last.start(), PhysAddr(last.end().0.max(range.end().0)));
+            }
+            _ => out.push(range),
+        }
+    }
+    out
 }
 
 /// Looks at a dump's file.
@@ -100,17 +118,19 @@ fn elf(headers: &Headers, file_len: u64, audit: &mut Audit) {
 /// another distance away.
 fn overlapping_loads(mut loads: Vec<&Segment>, audit: &mut Audit) {
     loads.sort_by_key(|load| (load.virt.wrapping_sub(load.phys), load.phys));
-    let mut found = Vec::new();
+    let (mut count, mut named) = (0_u64, Vec::new());
     for (low, high) in loads.iter().zip(loads.iter().skip(1)) {
         let same_space = low.virt.wrapping_sub(low.phys) == high.virt.wrapping_sub(high.phys);
         let same_bytes = high.offset.wrapping_sub(low.offset) == high.phys - low.phys.min(high.phys);
         if same_space && !same_bytes && low.phys.saturating_add(low.file_len) > high.phys {
-            found.push(format!("{:#x} ({} bytes) and {:#x}", low.phys, low.file_len, high.phys));
+            count += 1;
+            if named.len() < NAMED {
+                named.push(format!("{:#x} ({} bytes) and {:#x}", low.phys, low.file_len, high.phys));
+            }
         }
     }
-    if !found.is_empty() {
-        let named: Vec<&str> = found.iter().take(NAMED).map(String::as_str).collect();
-        audit.problems.push(format!("{} PT_LOADs overlap others: {}", found.len(), named.join(", ")));
+    if count > 0 {
+        audit.problems.push(format!("{count} PT_LOADs overlap others: {}", named.join(", ")));
     }
 }
 

@@ -1,5 +1,7 @@
 //! Comparing notes, one by one.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::format::read::Dump;
 use crate::vmcoreinfo;
 
@@ -18,18 +20,17 @@ pub struct NoteDifference {
     pub first: Option<usize>,
 }
 
+/// A name and a type.
 type Key = (Vec<u8>, u32);
 
-/// Notes by name and type, in file order, VMCOREINFO among them.
-fn by_kind(dump: &Dump) -> Vec<(Key, Vec<&[u8]>)> {
-    let mut kinds: Vec<(Key, Vec<&[u8]>)> = Vec::new();
-    let notes = dump.notes.iter().map(|note| ((note.name.clone(), note.n_type), note.desc.as_slice()));
-    let info = dump.vmcoreinfo.as_ref().map(|info| ((vmcoreinfo::NOTE_NAME.to_vec(), 0), info.bytes()));
-    for (key, desc) in notes.chain(info) {
-        match kinds.iter_mut().find(|kind| kind.0 == key) {
-            Some(kind) => kind.1.push(desc),
-            None => kinds.push((key, vec![desc])),
-        }
+/// Descriptors of a dump by the name and type of their note, in file order, VMCOREINFO among them.
+fn by_kind(dump: &Dump) -> BTreeMap<Key, Vec<&[u8]>> {
+    let mut kinds: BTreeMap<Key, Vec<&[u8]>> = BTreeMap::new();
+    for note in &dump.notes {
+        kinds.entry((note.name.clone(), note.n_type)).or_default().push(&note.desc);
+    }
+    if let Some(info) = &dump.vmcoreinfo {
+        kinds.entry((vmcoreinfo::NOTE_NAME.to_vec(), 0)).or_default().push(info.bytes());
     }
     kinds
 }
@@ -38,22 +39,17 @@ fn by_kind(dump: &Dump) -> Vec<(Key, Vec<&[u8]>)> {
 #[must_use]
 pub fn compare_notes(ours: &Dump, theirs: &Dump) -> Vec<NoteDifference> {
     let (one, other) = (by_kind(ours), by_kind(theirs));
-    let mut keys: Vec<&Key> = one.iter().map(|kind| &kind.0).collect();
-    keys.extend(other.iter().map(|kind| &kind.0).filter(|key| !one.iter().any(|kind| kind.0 == **key)));
-    let of = |kinds: &[(Key, Vec<&'_ [u8]>)], key: &Key| {
-        kinds.iter().find(|kind| kind.0 == *key).map_or(0, |kind| kind.1.len())
-    };
+    let keys: BTreeSet<&Key> = one.keys().chain(other.keys()).collect();
+    let nothing = Vec::new();
     let mut out = Vec::new();
     for key in keys {
-        let get = |kinds: &'_ [(Key, Vec<&'_ [u8]>)], index: usize| {
-            kinds.iter().find(|kind| kind.0 == *key).and_then(|kind| kind.1.get(index)).map(|desc| desc.to_vec())
-        };
-        for index in 0..of(&one, key).max(of(&other, key)) {
-            let (a, b) = (get(&one, index), get(&other, index));
+        let (ours, theirs) = (one.get(key).unwrap_or(&nothing), other.get(key).unwrap_or(&nothing));
+        for index in 0..ours.len().max(theirs.len()) {
+            let (a, b) = (ours.get(index).copied(), theirs.get(index).copied());
             if a != b {
-                let first = a.as_ref().zip(b.as_ref()).map(|(a, b)| parted(a, b));
-                let lengths = (a.map(|desc| desc.len()), b.map(|desc| desc.len()));
                 let name = String::from_utf8_lossy(&key.0).into_owned();
+                let lengths = (a.map(<[u8]>::len), b.map(<[u8]>::len));
+                let first = a.zip(b).map(|(a, b)| parted(a, b));
                 out.push(NoteDifference { name, n_type: key.1, index, lengths, first });
             }
         }

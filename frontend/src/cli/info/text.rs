@@ -1,5 +1,6 @@
 //! The screen of `guestdump info`.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use guestdump_arch::KernelFacts as _;
@@ -121,15 +122,14 @@ fn vcpus(out: &mut String, shown: &Shown, registers: bool) -> std::fmt::Result {
 
 fn notes(out: &mut String, shown: &Shown, all: bool) -> std::fmt::Result {
     let notes = &shown.dump.notes;
-    let mut kinds: Vec<(String, usize)> = Vec::new();
+    let mut kinds: BTreeMap<(&[u8], u32), usize> = BTreeMap::new();
     for note in notes {
-        let name = format!("{} {:#x}", String::from_utf8_lossy(&note.name).escape_debug(), note.n_type);
-        match kinds.iter_mut().find(|kind| kind.0 == name) {
-            Some(kind) => kind.1 += 1,
-            None => kinds.push((name, 1)),
-        }
+        *kinds.entry((&note.name, note.n_type)).or_insert(0) += 1;
     }
-    let words: Vec<String> = kinds.iter().take(LINES).map(|(name, count)| format!("{count} {name}")).collect();
+    let word = |((name, n_type), count): (&(&[u8], u32), &usize)| {
+        format!("{count} {} {n_type:#x}", String::from_utf8_lossy(name).escape_debug())
+    };
+    let words: Vec<String> = kinds.iter().take(LINES).map(word).collect();
     let more = if kinds.len() > LINES { format!(", {} other kinds", kinds.len() - LINES) } else { String::new() };
     writeln!(out, "notes         {}: {}{more}", notes.len(), words.join(", "))?;
     if !all {
