@@ -418,7 +418,9 @@ impl PhysMemory for Set {
         // What cannot be looked at cannot be read either: reading it says why.
         let (presence, frames) =
             part.map_or((Presence::Absent, 1), |part| part.run(pfn).unwrap_or((Presence::Data, 1)));
-        let end = part.map_or(u64::MAX, |part| if part.window.contains(&pfn) { part.window.end } else { u64::MAX });
+        // Each file knows its own frames only.
+        let borders = self.0.iter().flat_map(|part| [part.window.start, part.window.end]);
+        let end = borders.filter(|border| *border > pfn).min().unwrap_or(u64::MAX);
         let next = pfn.saturating_add(frames).min(end).saturating_mul(size);
         Extent { presence, len_bytes: next.saturating_sub(addr.0).max(1) }
     }

@@ -1,0 +1,236 @@
+#!/usr/bin/env python3
+"""Dumps that others made, read and converted by guestdump; independent judges and the programs that people use look at the result.
+
+    check-convert.py [options] [CASE...]      default: all cases (x86_64, x86_64-qemu72, i386-pae, s390x)
+      --guestdump PATH    the program to judge (default target/release/guestdump)
+      --table FILE        write the matrix "QEMU wrote it, we repaired it" as markdown
+      --keep              leave the files below $RIG/out/convert-CASE
+
+A guest is booted and stopped; QEMU dumps it in every format that it has, also with paging=true; makedumpfile filters, compresses and
+splits our dump of it (x86_64).  Each of these files is converted to ELF and to a kdump.  Memory, page by page, must be that of QEMU's
+plain ELF (what a filter left out stays left out, as judges.py sees it), and the readers must open what they refused before.
+
+One line for each check, then "N checks, M failed"; exit status 1 if any failed.
+"""
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+
+import guest as rig
+import judges
+import readers
+import report as reports
+from physical import subtract, total
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+GUESTDUMP = os.path.join(HERE, "..", "..", "target", "release", "guestdump")
+CASES = {"x86_64": "x86_64", "x86_64-qemu72": "x86_64", "i386-pae": "i386-pae", "s390x": "s390x"}
+MB = 256
+RAW = ("kdump-raw-zlib", "kdump-raw-lzo")          # QEMU 8.0 and later
+FLAT = ("kdump-zlib", "kdump-lzo")
+# which readers look at which conversion
+ELF_READERS, KDUMP_READERS = ("readelf", "gdb", "drgn", "libkdumpfile"), ("drgn", "libkdumpfile")
+X86_64_READERS = ("crash", "makedumpfile -d 31")
+
+
+class Convert:
+    """One case: its folder, its guest's files, the program under test."""
+
+    def __init__(self, name, options, report):
+        self.name, self.arch, self.report, self.options = name, CASES[name], report, options
+        self.out = os.path.join(rig.RIG, "out", "convert-" + name)
+        shutil.rmtree(self.out, ignore_errors=True)
+        os.makedirs(self.out)
+        self.foreign = {}               # name -> list of paths of what others wrote
+        self.filtered = set()           # names of those that lack pages on purpose
+        self.vmlinux = os.path.join(rig.RIG, "cache", self.arch, "vmlinux")
+
+    def path(self, name):
+        return os.path.join(self.out, name.replace(" ", "_"))
+
+    def check(self, name, ok, detail=""):
+        return self.report.check(self.name, name, ok, detail)
+
+    def guestdump(self, sources, out, *arguments):
+        """(exit status, what it said on standard error)."""
+        command = [self.options.guestdump, "dump", *sources, "-o", out, "--force", "--progress", "never", *arguments]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        return done.returncode, done.stderr.strip()
+
+    # ------------------------------------------------------------------------------------------------ foreign files
+
+    def make_qemus(self, guest):
+        """Every format that this QEMU has."""
+        for name in ("elf", *FLAT, *(RAW if guest.qemu >= (8, 0) else ())):
+            self.foreign["QEMU's " + name] = [self.path("qemu-" + name)]
+            guest.dump(self.path("qemu-" + name), name)
+        with guest.watch() as monitor:
+            path = self.path("qemu-paging")
+            monitor.cmd("dump-guest-memory", paging=True, protocol="file:" + path)
+        if self.arch != "s390x":                # QEMU has no walk for it: the file is that without paging
+            self.foreign["QEMU's elf, paging"] = [path]
+
+    def make_makedumpfiles(self, guest):
+        """What makedumpfile makes of our dump."""
+        ours = self.path("ours")
+        status, words = self.guestdump(["qmp:" + guest.socket], ours, "--format", "elf")
+        if not self.check("our dump", status == 0, words[-300:]):
+            return
+        for options in (["-c"], ["-l"], ["-c", "-d", "31"], ["-E", "-d", "31"]):
+            name = "makedumpfile " + " ".join(options)
+            self.made(name, [*options, ours, self.path(name)], [self.path(name)], "31" in options)
+        halves = [self.path("half-%d" % i) for i in (1, 2)]
+        split = ["-c", "-d", "31", "--split", "--splitblock-size", "64", ours, *halves]
+        self.made("makedumpfile --split", split, halves, True)
+        with open(self.path("makedumpfile -F"), "wb") as out:
+            done = subprocess.run(["makedumpfile", "-F", "-c", "-d", "31", ours], stdout=out, stderr=subprocess.PIPE)
+        if self.check("makedumpfile -F writes", done.returncode == 0):
+            self.foreign["makedumpfile -F"] = [self.path("makedumpfile -F")]
+            self.filtered.add("makedumpfile -F")
+
+    def made(self, name, arguments, paths, filtered):
+        status, words = readers.makedumpfile(*arguments)
+        if self.check(name + " writes", status == 0, "" if status == 0 else readers.last_words(words)):
+            self.foreign[name] = paths
+            if filtered:
+                self.filtered.add(name)
+
+    # ------------------------------------------------------------------------------------------------ conversions
+
+    def convert_all(self):
+        reference = judges.Elf(self.foreign["QEMU's elf"][0])
+        # device memory: what QEMU calls RAM in the last 256 MiB below 4 GiB of a PC
+        devices = [(0xF0000000, 1 << 32)] if self.arch != "s390x" else []
+        self.ram = subtract(reference.ranges(), devices)
+        kept = None
+        for name, paths in self.foreign.items():
+            elf, kdump = self.convert(name, paths, "elf"), self.convert(name, paths, "kdump-raw-zlib")
+            if not elf or not kdump:
+                continue
+            filtered = name in self.filtered
+            verdict = judges.compare_memory(judges.Elf(elf), reference, stored(elf)) if filtered else \
+                judges.compare_memory(judges.Elf(elf), reference, self.ram)
+            self.check(name + " as elf: memory", verdict, verdict)
+            ranges = judges.Kdump(kdump).ranges()
+            if filtered:
+                self.check(name + ": pages are left out", 0 < total(ranges) < total(self.ram), judges.total(ranges))
+                if name == "makedumpfile -c -d 31":
+                    kept = ranges
+                elif name != "makedumpfile -E -d 31":     # that keeps short runs of pages
+                    self.check(name + ": the pages of -c -d 31", ranges == kept)
+                self.check(name + " as kdump: first bitmap is all memory", judges.Kdump(kdump).known_ranges() == self.ram)
+                self.check(name + ": elf and kdump hold the same", stored(elf) == ranges)
+            verdict = judges.compare_to_memory(judges.Kdump(kdump), reference, ranges if filtered else self.ram)
+            self.check(name + " as kdump: pages", verdict, verdict)
+            self.check(name + " as elf: structure", judges.Elf(elf).problems() == [], judges.Elf(elf).problems()[:3])
+            self.check(name + " as kdump: structure", judges.Kdump(kdump).problems() == [], judges.Kdump(kdump).problems()[:3])
+            self.read(name, paths, elf, kdump)
+            os.unlink(elf)
+            os.unlink(kdump)
+
+    def convert(self, name, paths, format_name):
+        out = self.path("converted-" + format_name)
+        status, words = self.guestdump(paths, out, "--format", format_name)
+        if self.check("%s -> %s" % (name, format_name), status == 0, words[-300:] if status else ""):
+            return out
+        return None
+
+    def read(self, name, paths, elf, kdump):
+        """Every reader on what was converted, and on the file as it was."""
+        if name in ("QEMU's kdump-lzo", "QEMU's kdump-raw-lzo", "makedumpfile -l", "makedumpfile -c"):
+            return                              # the same content as its zlib neighbour
+        reference = readers.Reference(self.foreign["QEMU's elf"][0], stored(elf))
+        more = X86_64_READERS if self.arch == "x86_64" and name.startswith("QEMU") else ()
+        for form, path, names in (("elf", elf, ELF_READERS + more), ("kdump", kdump, KDUMP_READERS + more)):
+            for reader in names:
+                if reader == "crash" and (form == "elf" or not os.path.exists(self.vmlinux) or name != "QEMU's kdump-zlib"):
+                    continue
+                outcome = readers.READERS[reader].read(path, reference, self.vmlinux)
+                self.check("%s: %s as %s" % (reader, name, form), outcome.ok, outcome.detail)
+                self.report.cell(self.name, name + " -> " + form, reader, outcome)
+        if self.options.table and name.startswith("QEMU"):
+            for reader in dict.fromkeys(ELF_READERS + KDUMP_READERS + more):
+                if reader != "crash" and (reader not in ("readelf", "gdb") or "elf" in name):
+                    self.report.cell(self.name, name, reader, readers.READERS[reader].read(paths[0], reference, self.vmlinux))
+
+    # ------------------------------------------------------------------------------------------------ damage, VMCOREINFO
+
+    def damage(self):
+        """A cut file gives what it has, exit status 3."""
+        for name in ("QEMU's elf", "QEMU's kdump-raw-zlib", "makedumpfile -c -d 31"):
+            if name not in self.foreign:
+                continue
+            cut, out = self.path("cut"), self.path("from-cut")
+            with open(self.foreign[name][0], "rb") as source, open(cut, "wb") as f:
+                shutil.copyfileobj(source, f)
+                f.truncate(f.tell() * 2 // 3)
+            status, words = self.guestdump([cut], out, "--format", "kdump-raw-lzo")
+            said = "could not be read" in words and "warning: source:" in words
+            self.check(name + ", cut: exit status 3 and what is missing", status == 3 and said, "%d: %s" % (status, words[:200]))
+            verdict = judges.compare_to_memory(judges.Kdump(out), judges.Elf(self.foreign["QEMU's elf"][0]), judges.Kdump(out).ranges())
+            self.check(name + ", cut: what there is", verdict and verdict.compared > 1000, verdict)
+
+    def vmcoreinfo(self):
+        """Left out, found again, given."""
+        source, bare, found = self.foreign["QEMU's elf"][0], self.path("bare"), self.path("found")
+        status, words = self.guestdump([source], bare, "--format", "elf", "--vmcoreinfo", "none")
+        self.check("--vmcoreinfo none", status == 0 and not named(bare), words)
+        status, words = self.guestdump([bare], found, "--format", "elf", "--vmcoreinfo", "scan")
+        text = named(found)
+        self.check("--vmcoreinfo scan", status == 0 and text and text.startswith(b"OSRELEASE="), words)
+        with open(self.path("text"), "wb") as f:
+            f.write(text or b"")
+        status, words = self.guestdump([bare], self.path("given"), "--format", "elf", "--vmcoreinfo", self.path("text"))
+        self.check("--vmcoreinfo FILE", status == 0 and judges.same_bytes(self.path("given"), found), words)
+
+
+def stored(path):
+    """Ranges of which an ELF file has the bytes."""
+    return judges.merge((load.p_paddr, load.p_paddr + load.p_filesz) for load in judges.Elf(path).loads if load.p_filesz)
+
+
+def named(path):
+    notes = [note.desc for note in judges.Elf(path).notes if note.name.strip(b"\0" if isinstance(note.name, bytes) else "\0") in (b"VMCOREINFO", "VMCOREINFO")]
+    return notes[-1] if notes else None
+
+
+def run_case(name, options, report):
+    case = Convert(name, options, report)
+    boot = {"RAM": "file", "STOP": "1"}
+    if name.endswith("qemu72"):
+        boot["QEMU_BIN"] = subprocess.run([os.path.join(HERE, "fetch-qemu72.sh")], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+    with rig.Guest("convert-" + name, case.arch, MB, **boot) as guest:
+        case.make_qemus(guest)
+        if name == "x86_64":
+            case.make_makedumpfiles(guest)
+    case.convert_all()
+    case.damage()
+    case.vmcoreinfo()
+    if not options.keep:
+        shutil.rmtree(case.out)
+
+
+def main(argv):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cases", nargs="*", metavar="CASE")
+    parser.add_argument("--guestdump", default=GUESTDUMP)
+    parser.add_argument("--table")
+    parser.add_argument("--keep", action="store_true")
+    options = parser.parse_args(argv)
+    options.guestdump = os.path.abspath(options.guestdump)
+    report = reports.Report()
+    for name in options.cases or CASES:
+        try:
+            run_case(name, options, report)
+        except Exception as error:              # one broken case must not hide the others
+            report.check(name, "case", False, "%s: %s" % (type(error).__name__, error))
+    if options.table:
+        with open(options.table, "w") as f:
+            f.write(report.table())
+    return report.summary()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
