@@ -42,6 +42,8 @@ impl Visit<'_> {
                 Ok(false) => {
                     let extent = self.memory.extent(at, end - offset);
                     if extent.presence == Presence::Absent {
+                        // Entries of any address may have been there.
+                        self.visitor.absent(EVERYTHING, at, 1);
                         offset += (extent.len_bytes & !(GROUP as u64 - 1)).max(GROUP as u64);
                         continue;
                     }
@@ -61,7 +63,7 @@ impl Visit<'_> {
             let (at, mut bytes) = (PhysAddr(self.table.at + offset), [0; GROUP]);
             match self.memory.read(at, &mut bytes) {
                 Ok(true) => self.groups(offset, &bytes)?,
-                Ok(false) => {}
+                Ok(false) => self.visitor.absent(EVERYTHING, at, 1),
                 Err(source) => {
                     let error = unreadable(PhysAddr(self.table.at), offset >> GROUP_SHIFT, source);
                     self.visitor.unreadable(EVERYTHING, &error);
