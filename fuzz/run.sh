@@ -31,7 +31,7 @@ fuzz() {        # fuzz TARGET: run one and say how it went
         /^stat::number_of_executed_units/ { runs = $2 }
         /^stat::average_exec_per_sec/     { rate = $2 }
         /^stat::peak_rss_mb/              { mib = $2 }
-        END { printf "%-16s %9d runs %7d/s  cov %5d  %4d MiB\n", target, runs, rate, cov, mib }' "$log"
+        END { printf "%-18s %9d runs %7d/s  cov %5d  %4d MiB\n", target, runs, rate, cov, mib }' "$log"
     if [ $status != 0 ]; then
         echo "$target failed with $status:"
         grep -v -e '^#' -e '^INFO' -e '^stat::' "$log" | head -n 60

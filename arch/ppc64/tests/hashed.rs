@@ -185,8 +185,9 @@ fn steps_name_segment_groups_and_entry() {
     assert_eq!(said, [("SLB", segment), ("primary group", none), ("secondary group", none)]);
 }
 
+/// Mappings; parts of the table that are not there.
 #[derive(Default)]
-struct Count(u64);
+struct Count(u64, u64);
 
 impl Visitor for Count {
     fn mapping(&mut self, _: Mapping) -> ControlFlow<()> {
@@ -196,6 +197,10 @@ impl Visitor for Count {
 
     fn shared(&mut self, shared: Shared) {
         panic!("{shared:?}");
+    }
+
+    fn absent(&mut self, _: VirtRange, _: PhysAddr, _: u8) {
+        self.1 += 1;
     }
 
     fn unreadable(&mut self, virt: VirtRange, error: &WalkError) {
@@ -234,7 +239,10 @@ fn the_work_is_that_of_the_table() {
     assert_eq!((count.0, survey.entries_read()), (PAGES, table + PAGES * 2 * 8));
     let huge = self::paging(&registers(28));
     let mut survey = Survey::new(Limits::default());
-    survey.visit(&huge, &memory, &mut Count::default()).unwrap();
+    let mut count = Count::default();
+    survey.visit(&huge, &memory, &mut count).unwrap();
+    // Below the 4 MiB that are there, and above.
+    assert_eq!(count.1, 2);
     assert!(survey.pieces_read() < 2000, "{}", survey.pieces_read());
     let few = Limits { pieces: 3, ..Limits::default() };
     let bound = Survey::new(few).visit(&paging, &memory, &mut Count::default()).unwrap_err().to_string();
