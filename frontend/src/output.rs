@@ -11,9 +11,13 @@ use std::path::{Path, PathBuf};
 
 use guestdump_core::format::Format;
 use guestdump_core::format::flattened::Flattened;
-use guestdump_core::sink::{Seekable, Sequential, Sink};
+use guestdump_core::sink::{Sequential, Sink};
 use tempfile::NamedTempFile;
 use thiserror::Error;
+
+mod file;
+
+use file::FileSink;
 
 /// Mode of a dump: it holds everything that the guest knows.
 const MODE: u32 = 0o600;
@@ -192,7 +196,7 @@ impl Output {
         };
         match (format.flattened, self.seekable) {
             (true, _) => Box::new(Flattened::new(io::BufWriter::with_capacity(1 << 20, file))),
-            (false, true) => Box::new(Seekable::new(file)),
+            (false, true) => Box::new(FileSink::new(file, true)),
             (false, false) => Box::new(Sequential::new(file)),
         }
     }

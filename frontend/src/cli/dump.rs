@@ -34,7 +34,7 @@ pub fn run(args: &DumpArgs) -> Result<Exit, CliError> {
     let plan = Plan::new(&guest, &options)?;
     remarks(args, &guest, &plan);
     let reporter = Reporter::new(args.progress, interrupt);
-    let result = run::run(&plan, &guest, output.sink(plan.format).as_mut(), RunOptions { threads }, &reporter);
+    let result = run::run(&plan, &guest, output.sink(plan.format).as_mut(), RunOptions::new(threads), &reporter);
     reporter.clear();
     // The guest goes on before anything else is looked at, and before the disk has everything.
     let resumed = session.finish();
