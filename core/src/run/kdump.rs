@@ -2,6 +2,7 @@
 
 use guestdump_arch::{Endian, Pfn, PhysMemory, PhysRange};
 
+use super::dedup::{Mark, Marker, Place, Table};
 use super::pipeline::{self, Work};
 use super::stretch::{Stretch, batches, stretches};
 use super::{Batch, Lost, Observer, PageState, Progress, RunError, RunOptions, Summary};
@@ -34,6 +35,8 @@ struct Output {
     input: Batch,
     stored: Vec<Stored>,
     data: Vec<u8>,
+    /// One for each page that has data, if equal pages are to share it.
+    marks: Vec<Mark>,
 }
 
 /// Frames to store: a batch, or a long run of frames that all are the page of zeros.
@@ -50,6 +53,7 @@ struct Pages<'a> {
     codec: &'static dyn Codec,
     level: Option<i32>,
     share_zeros: bool,
+    marker: Option<Marker>,
 }
 
 impl Work for Pages<'_> {
@@ -63,6 +67,7 @@ impl Work for Pages<'_> {
 
     fn work(&self, job: &Frames, encoder: &mut Self::Tool, out: &mut Output) -> Result<(), RunError> {
         out.stored.clear();
+        out.marks.clear();
         if job.untouched {
             return Ok(());
         }
@@ -78,6 +83,9 @@ impl Work for Pages<'_> {
         for (state, page) in out.input.pages(area, self.page_size) {
             let free = out.data.get_mut(used..).unwrap_or_default();
             let (stored, len) = self.store(state, page, encoder.as_mut(), free)?;
+            if let (Stored::Data { .. }, Some(marker)) = (stored, &self.marker) {
+                out.marks.push(marker.mark(page));
+            }
             out.stored.push(stored);
             used += len;
         }
@@ -123,6 +131,9 @@ struct Writer<'a> {
     data_at: u64,
     lost: Lost,
     summary: Summary,
+    shared: Option<Table>,
+    /// The data of a batch without the pages that are shared.
+    kept: Vec<u8>,
 }
 
 impl Writer<'_> {
@@ -130,6 +141,8 @@ impl Writer<'_> {
         if job.untouched {
             return self.untouched(job.run.count);
         }
+        let (mut from, mut marks) = (0_usize, out.marks.iter());
+        self.kept.clear();
         let mut data = self.data_at;
         for (stored, number) in out.stored.iter().zip(job.run.first.0..) {
             match *stored {
@@ -139,10 +152,10 @@ impl Writer<'_> {
                     write::push_desc(&mut self.descs, self.endian, self.zero_page, self.page_size, 0);
                 }
                 Stored::Data { size, flag } => {
-                    self.summary.compressed_pages += u64::from(flag != 0);
-                    self.summary.plain_pages += u64::from(flag == 0);
-                    write::push_desc(&mut self.descs, self.endian, data, size, flag);
-                    data = data.saturating_add(u64::from(size));
+                    let len = usize::try_from(size).unwrap_or(usize::MAX);
+                    let bytes = out.data.get(from..from.saturating_add(len)).unwrap_or_default();
+                    from = from.saturating_add(len);
+                    data = self.page(Place { offset: data, size, flag }, marks.next(), bytes);
                 }
                 Stored::Lost => {
                     let at = PfnRun { first: Pfn(number), count: 1 }.addresses(self.page_size).start();
@@ -151,12 +164,29 @@ impl Writer<'_> {
                 }
             }
         }
-        let len = usize::try_from(data - self.data_at).unwrap_or(usize::MAX);
-        if len > 0 {
-            self.sink.write_at(self.data_at, out.data.get(..len).unwrap_or_default()).map_err(RunError::Sink)?;
+        let bytes = if self.shared.is_some() { &self.kept } else { out.data.get(..from).unwrap_or_default() };
+        if !bytes.is_empty() {
+            self.sink.write_at(self.data_at, bytes).map_err(RunError::Sink)?;
         }
         self.data_at = data;
         if self.descs.len() >= DESC_BUFFER { self.flush() } else { Ok(()) }
+    }
+
+    /// The descriptor of a page that is stored at `place`, unless an equal one was before. Gives the place for the next.
+    fn page(&mut self, place: Place, mark: Option<&Mark>, bytes: &[u8]) -> u64 {
+        let equal = self.shared.as_mut().zip(mark).and_then(|(table, mark)| table.find_or_put(*mark, place));
+        let Place { offset, size, flag } = equal.unwrap_or(place);
+        write::push_desc(&mut self.descs, self.endian, offset, size, flag);
+        if equal.is_some() {
+            self.summary.shared_pages += 1;
+            return place.offset;
+        }
+        if self.shared.is_some() {
+            self.kept.extend_from_slice(bytes);
+        }
+        self.summary.compressed_pages += u64::from(flag != 0);
+        self.summary.plain_pages += u64::from(flag == 0);
+        place.offset.saturating_add(u64::from(size))
     }
 
     /// Descriptors of pages that all are the page of zeros.
@@ -266,9 +296,12 @@ pub fn run(
         data_at: layout.data_offset + if share_zeros { u64::from(page_size) } else { 0 },
         lost: Lost::new(),
         summary: Summary::default(),
+        shared: options.dedup.then(Table::new),
+        kept: Vec::new(),
     };
-    let level = options.level;
-    let work = Pages { memory: guest.memory.as_ref(), ranges: &plan.ranges, page_size, codec, level, share_zeros };
+    let (level, marker) = (options.level, options.dedup.then(Marker::default));
+    let (memory, ranges) = (guest.memory.as_ref(), plan.ranges.as_slice());
+    let work = Pages { memory, ranges, page_size, codec, level, share_zeros, marker };
     let total = plan.memory_bytes();
     pipeline::run(&work, jobs(layout, work.memory, share_zeros), options.threads, observer, |job, out| {
         writer.commit(job, out)?;

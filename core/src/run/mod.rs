@@ -4,6 +4,7 @@
 //! their order and puts them down ([`pipeline`]). Memory is bounded by the number of buffers. What is written does not
 //! depend on the number of workers.
 
+mod dedup;
 mod elf;
 mod kdump;
 mod pipeline;
@@ -99,6 +100,8 @@ pub struct Summary {
     pub compressed_pages: u64,
     /// Pages stored as they are.
     pub plain_pages: u64,
+    /// Pages that have their bytes from an equal page before them.
+    pub shared_pages: u64,
     /// Pages that could not be read: addresses of the first of them. They are missing from the dump.
     pub lost_pages: u64,
     /// Where the first lost pages are.
@@ -131,13 +134,15 @@ pub struct RunOptions {
     pub threads: usize,
     /// Level of the codec, if it is not to choose by itself.
     pub level: Option<i32>,
+    /// Whether equal pages of a kdump file share their bytes, as far as a table of bounded size remembers them.
+    pub dedup: bool,
 }
 
 impl RunOptions {
     /// So many workers, and all else as a dump is made unless somebody wants it otherwise.
     #[must_use]
     pub const fn new(threads: usize) -> Self {
-        Self { threads, level: None }
+        Self { threads, level: None, dedup: false }
     }
 }
 

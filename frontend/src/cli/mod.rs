@@ -6,6 +6,7 @@ mod info;
 mod lists;
 mod plan;
 mod request;
+mod tuning;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
