@@ -3,4 +3,5 @@
 
 pub mod layout;
 pub mod read;
+mod window;
 pub mod write;

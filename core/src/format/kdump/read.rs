@@ -10,13 +10,12 @@ use guestdump_arch::abi::{CStruct, NoMember};
 use guestdump_arch::{CAbi, Class, Endian, Extent, MemoryError, PhysAddr, PhysMemory, PhysRange, Presence};
 
 use super::layout::{DESC_LEN, HEADER, STATUS_INCOMPLETE, SUB_HEADER};
+use super::window::{PIECE, Window};
 use crate::compress::{self, Decoder, MAX_PAGE_SIZE};
 use crate::format::read::{Dump, arch_of_notes, split_notes, take_vmcoreinfo};
 use crate::format::{Container, DumpFile, ReadError, read_part};
 use crate::kernel::UTS_FIELDS;
 
-/// Bytes of bitmap that share a count.
-const PIECE: u64 = 4096;
 /// More runs of memory than this are not listed.
 const MAX_RUNS: usize = 1 << 20;
 
@@ -202,6 +201,8 @@ struct Pages {
     /// Bits of the second bitmap before each piece, and their sum.
     before: Vec<u64>,
     decoders: Tools,
+    /// One for each thread that reads, in turn.
+    windows: Mutex<Vec<Window>>,
 }
 
 impl core::fmt::Debug for Pages {
@@ -238,6 +239,7 @@ impl Pages {
             desc_offset,
             before: Vec::new(),
             decoders: Mutex::new(Vec::new()),
+            windows: Mutex::new(Vec::new()),
         };
         this.count()?;
         Ok(this)
@@ -331,19 +333,25 @@ impl Pages {
             return Ok(None);
         }
         let (number, bit) = (pfn / (PIECE * 8), pfn % (PIECE * 8));
-        let mut piece = [0; PIECE as usize];
-        self.file.read_at(self.bitmap2 + number * PIECE, &mut piece)?;
-        let at = usize::try_from(bit / 8).unwrap_or(usize::MAX);
-        let own = piece.get(at).copied().unwrap_or(0);
-        if own >> (bit % 8) & 1 == 0 {
-            return Ok(None);
+        let mut window = self.windows.lock().ok().and_then(|mut pool| {
+            let at = pool.iter().position(|window| window.holds(number)).or(pool.len().checked_sub(1))?;
+            Some(pool.swap_remove(at))
+        });
+        let window = window.get_or_insert_with(Window::new);
+        let found = self.desc_by(window, number, bit);
+        if let Ok(mut pool) = self.windows.lock() {
+            pool.push(core::mem::replace(window, Window::new()));
         }
-        let whole = piece.iter().take(at).map(|byte| u64::from(byte.count_ones())).sum::<u64>();
-        let below = u64::from((own & ((1 << (bit % 8)) - 1)).count_ones());
+        found
+    }
+
+    fn desc_by(&self, window: &mut Window, number: u64, bit: u64) -> Result<Option<Desc>, ReadError> {
+        window.go_to(self.file.as_ref(), self.bitmap2, number)?;
+        let Some(rank) = window.rank(bit) else { return Ok(None) };
         let before = usize::try_from(number).ok().and_then(|number| self.before.get(number)).copied().unwrap_or(0);
-        let mut bytes = [0; DESC_LEN as usize];
-        self.file.read_at(self.desc_offset + (before + whole + below) * DESC_LEN, &mut bytes)?;
-        Ok(Some(self.decode(&bytes)))
+        let total = self.before.last().copied().unwrap_or(0);
+        let bytes = window.desc(self.file.as_ref(), self.desc_offset, before + rank, total)?;
+        Ok(Some(self.decode(bytes)))
     }
 
     /// Fills `page` with page `pfn`, or says that it is not there.
