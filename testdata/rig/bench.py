@@ -41,7 +41,6 @@ class Bench:
         self.options, self.guests, self.idle, self.footprint = options, {}, {}, None
         self.work = options.work
         self.out = os.path.join(self.work, "out")
-        os.makedirs(self.work, exist_ok=True)
 
     # ---- guests, booted when first needed ----
 
@@ -229,6 +228,7 @@ def main():
         return 0
     if wanted and not wanted <= set(names):
         parser.error("no such row: %s" % ", ".join(sorted(wanted - set(names))))
+    os.makedirs(b.work, exist_ok=True)
     try:
         print("| row | against | theirs | ours | ratio (of rounds) | processor time | target | met | MB theirs / ours | MiB peak |")
         print("|---|---|---|---|---|---|---|---|---|---|", flush=True)
