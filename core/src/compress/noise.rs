@@ -27,6 +27,14 @@ pub(super) fn is_noise(page: &[u8]) -> bool {
     CHI_SQUARE.contains(&chi_square(&counts, page.len()))
 }
 
+/// Whether the start of `page` is text: next to nothing but printable ASCII, blanks and ends of lines.
+#[cfg_attr(not(feature = "libdeflate"), allow(dead_code, reason = "only libdeflate has two speeds to choose from"))]
+pub(super) fn is_text(page: &[u8]) -> bool {
+    let sample = page.get(..SAMPLE).unwrap_or(page);
+    let text = sample.iter().filter(|byte| matches!(byte, b'\t' | b'\n' | b'\r' | b' '..=b'~')).count();
+    text >= sample.len() / 16 * 15
+}
+
 /// Counts in four tables in turn, so that equal neighbours do not wait for each other.
 fn count(bytes: &[u8], counts: &mut [[u32; 256]; 4]) {
     let [a, b, c, d] = counts;
@@ -79,11 +87,12 @@ mod tests {
 
     #[test]
     fn pages_that_shrink_are_not() {
-        let mut pages: Vec<Vec<u8>> = Vec::new();
-        pages.push((0..4096_u32).map(|at| at as u8).collect());
-        pages.push((0..4096_u32).map(|at| (at % 251) as u8).collect());
-        pages.push((0..1024_u32).flat_map(u32::to_le_bytes).collect());
-        pages.push(b"the quick brown fox ".iter().copied().cycle().take(4096).collect());
+        let mut pages: Vec<Vec<u8>> = vec![
+            (0..4096_u32).map(|at| at as u8).collect(),
+            (0..4096_u32).map(|at| (at % 251) as u8).collect(),
+            (0..1024_u32).flat_map(u32::to_le_bytes).collect(),
+            b"the quick brown fox ".iter().copied().cycle().take(4096).collect(),
+        ];
         for seed in 1..50 {
             pages.push(random(2048, seed).repeat(2));
             pages.push(random(256, seed).repeat(16));
@@ -94,6 +103,7 @@ mod tests {
         for (number, page) in pages.iter().enumerate() {
             assert!(!is_noise(page), "page {number}");
         }
+        assert!(is_text(&pages[3]) && !is_text(&pages[0]) && !is_text(&[0; 4096]));
         assert!(!is_noise(&[]) && !is_noise(&random(1024, 1)));
     }
 }

@@ -45,7 +45,7 @@ impl Codec for Zlib {
 
     fn encoder_at(&self, page_size: usize, level: Option<i32>) -> Result<Box<dyn Encoder>, CodecError> {
         check_page_size(NAME, page_size)?;
-        let level = check_level(self, level, deflate::LEVEL)?;
+        check_level(self, level, deflate::LEVEL)?;
         Ok(Box::new(deflate::ZlibEncoder::new(page_size, level)?))
     }
 

@@ -24,7 +24,8 @@ pub(super) struct ZlibEncoder {
 }
 
 impl ZlibEncoder {
-    pub(super) fn new(page_size: usize, level: i32) -> Result<Self, CodecError> {
+    pub(super) fn new(page_size: usize, level: Option<i32>) -> Result<Self, CodecError> {
+        let level = level.unwrap_or(LEVEL);
         let failed = |_| CodecError::ZlibEncode { level, page_len: page_size };
         let deflate = Compress::new(Compression::new(u32::try_from(level).map_err(failed)?), true);
         Ok(Self { deflate, level, page_size })
