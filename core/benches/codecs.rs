@@ -77,7 +77,7 @@ fn pages_of(data: &[u8], page_size: usize) -> Vec<Vec<u8>> {
 // ---- measuring ----
 
 struct Candidate {
-    codec: &'static dyn Codec,
+    name: String,
     encoder: Box<dyn Encoder>,
     decoder: Box<dyn Decoder>,
     packed: Vec<Option<Vec<u8>>>,
@@ -86,9 +86,10 @@ struct Candidate {
 }
 
 impl Candidate {
-    fn new(codec: &'static dyn Codec, page_size: usize) -> Self {
-        let (encoder, decoder) = (codec.encoder(page_size).unwrap(), codec.decoder(page_size).unwrap());
-        Self { codec, encoder, decoder, packed: Vec::new(), encode: Duration::MAX, decode: Duration::MAX }
+    fn new(codec: &'static dyn Codec, level: Option<i32>, page_size: usize) -> Self {
+        let (encoder, decoder) = (codec.encoder_at(page_size, level).unwrap(), codec.decoder(page_size).unwrap());
+        let name = level.map_or_else(|| codec.name().to_owned(), |level| format!("{} {level}", codec.name()));
+        Self { name, encoder, decoder, packed: Vec::new(), encode: Duration::MAX, decode: Duration::MAX }
     }
 
     fn round(&mut self, pages: &[Vec<u8>], page_size: usize) {
@@ -114,7 +115,7 @@ impl Candidate {
         let stored = shrunk.iter().sum::<usize>() + (pages - shrunk.len()) * page_size;
         let encode = speed(pages * page_size, self.encode);
         let decode = if shrunk.is_empty() { "-".into() } else { speed(shrunk.len() * page_size, self.decode) };
-        line(self.codec.name(), &encode, &decode, stored as f64 / (pages * page_size) as f64);
+        line(&self.name, &encode, &decode, stored as f64 / (pages * page_size) as f64);
     }
 }
 
@@ -127,13 +128,20 @@ fn packed(encoder: &mut dyn Encoder, page: &[u8]) -> Option<Vec<u8>> {
 
 fn measure(pages: &[Vec<u8>], page_size: usize, rounds: usize) {
     let compressing = ALL.iter().filter(|codec| codec.flag() != 0);
-    let mut candidates: Vec<_> = compressing.map(|codec| Candidate::new(*codec, page_size)).collect();
+    let choices = compressing.flat_map(|codec| levels(*codec).into_iter().map(move |level| (*codec, level)));
+    let mut candidates: Vec<_> = choices.map(|(codec, level)| Candidate::new(codec, level, page_size)).collect();
     for _ in 0..rounds {
         candidates.iter_mut().for_each(|candidate| candidate.round(pages, page_size));
     }
-    println!("  {:<8}{:>14}{:>14}{:>8}", "", "encode", "decode", "size");
+    println!("  {:<10}{:>14}{:>14}{:>8}", "", "encode", "decode", "size");
     candidates.iter().for_each(|candidate| candidate.report(page_size));
     lzokay(pages, page_size);
+}
+
+/// The codec's own choice, and the fast end of what else it can be told.
+fn levels(codec: &dyn Codec) -> Vec<Option<i32>> {
+    let others = codec.levels().map(|levels| (-1..=3).filter(move |level| *level != 0 && levels.contains(level)));
+    [None].into_iter().chain(others.into_iter().flatten().map(Some)).collect()
 }
 
 fn lzokay(pages: &[Vec<u8>], page_size: usize) {
@@ -153,5 +161,5 @@ fn speed(bytes: usize, time: Duration) -> String {
 }
 
 fn line(name: &str, encode: &str, decode: &str, size: f64) {
-    println!("  {name:<8}{encode:>14}{decode:>14}{size:>8.3}");
+    println!("  {name:<10}{encode:>14}{decode:>14}{size:>8.3}");
 }

@@ -12,6 +12,28 @@ pub trait Sink {
     /// What the host says; [`io::ErrorKind::Unsupported`] for an offset that the sink has passed and cannot go back to.
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()>;
 
+    /// Says that `len_bytes` bytes from `offset` on are zero: nothing to do where gaps read as zeros.
+    ///
+    /// # Errors
+    /// As [`Sink::write_at`].
+    fn zeros_at(&mut self, offset: u64, len_bytes: u64) -> io::Result<()> {
+        if self.sparse() {
+            return Ok(());
+        }
+        let (mut at, end) = (offset, offset.saturating_add(len_bytes));
+        while at < end {
+            let len = usize::try_from(end - at).unwrap_or(usize::MAX).min(ZEROS.len());
+            self.write_at(at, ZEROS.get(..len).unwrap_or(&ZEROS))?;
+            at += len as u64;
+        }
+        Ok(())
+    }
+
+    /// The way for many threads to write at once, if there is one.
+    fn shared(&self) -> Option<&dyn SharedSink> {
+        None
+    }
+
     /// Whether bytes may be written out of order, and again.
     fn rewritable(&self) -> bool;
 
@@ -23,6 +45,15 @@ pub trait Sink {
     /// # Errors
     /// What the host says.
     fn finish(&mut self, len_bytes: u64) -> io::Result<()>;
+}
+
+/// A sink that many threads can write to at once, each to its own place.
+pub trait SharedSink: Sync {
+    /// Puts `bytes` at `offset`.
+    ///
+    /// # Errors
+    /// What the host says.
+    fn put_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
 }
 
 /// A sink that can only go forward: a pipe. Gaps become zeros.

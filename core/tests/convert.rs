@@ -26,7 +26,7 @@ fn options(format: &'static Format) -> PlanOptions {
 fn written(guest: &Guest, format: &'static Format) -> (Vec<u8>, Summary) {
     let plan = Plan::new(guest, &options(format)).unwrap();
     let mut out = Vec::new();
-    let threads = RunOptions { threads: 2 };
+    let threads = RunOptions::new(2);
     let summary = if format.flattened {
         run(&plan, guest, &mut Flattened::new(&mut out), threads, &Unobserved).unwrap()
     } else {

@@ -39,7 +39,7 @@ fn kdump_files_are_marked_until_the_last_byte() {
                 let mut out = Vec::new();
                 let observer = Asked(AtomicUsize::new(asked));
                 let mut sink = Seekable::new(Cursor::new(&mut out));
-                let done = run(&plan, &guest, &mut sink, RunOptions { threads: 1 }, &observer).is_ok();
+                let done = run(&plan, &guest, &mut sink, RunOptions::new(1), &observer).is_ok();
                 (done, out)
             };
             let low = if endian == arch::Endian::Little { STATUS } else { STATUS + 3 };

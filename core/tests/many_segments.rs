@@ -44,7 +44,7 @@ fn write(arch: &'static dyn Arch, endian: Endian, path: &Path) {
     };
     let plan = Plan::new(&guest, &options).unwrap();
     let mut sink = Seekable::new(std::fs::File::create(path).unwrap());
-    run(&plan, &guest, &mut sink, RunOptions { threads: 1 }, &Unobserved).unwrap();
+    run(&plan, &guest, &mut sink, RunOptions::new(1), &Unobserved).unwrap();
 }
 
 /// The number behind `label` in readelf's words.

@@ -32,7 +32,7 @@ fn notes_of(arch: &'static dyn Arch, endian: Endian, vcpus: Vec<Vcpu>, format: &
     let options = PlanOptions { format, range: None, dump_level: 0, device_memory: false, page_size: None };
     let plan = Plan::new(&guest, &options).unwrap();
     let mut out = Vec::new();
-    run(&plan, &guest, &mut Seekable::new(Cursor::new(&mut out)), RunOptions { threads: 1 }, &Unobserved).unwrap();
+    run(&plan, &guest, &mut Seekable::new(Cursor::new(&mut out)), RunOptions::new(1), &Unobserved).unwrap();
     let mut again = read::open(Arc::new(out)).unwrap().into_guest(Some(arch)).unwrap();
     // From the registers that were read, not from the notes as they were.
     again.notes = None;

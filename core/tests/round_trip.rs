@@ -24,7 +24,7 @@ fn options(format: &'static Format) -> PlanOptions {
 /// The dump as a file; ELF through a pipe if `pipe`.
 fn written(guest: &Guest, plan: &Plan, threads: usize, pipe: bool) -> (Vec<u8>, Summary) {
     let mut out = Vec::new();
-    let threads = RunOptions { threads };
+    let threads = RunOptions::new(threads);
     let summary = if plan.format.flattened {
         run(plan, guest, &mut Flattened::new(&mut out), threads, &Unobserved).unwrap()
     } else if pipe {

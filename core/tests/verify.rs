@@ -23,7 +23,7 @@ fn written(guest: &Guest, format: &str, page_size: Option<u32>) -> Vec<u8> {
     let format = format::by_name(format).unwrap();
     let options = PlanOptions { format, range: None, dump_level: 1, device_memory: false, page_size };
     let plan = Plan::new(guest, &options).unwrap();
-    let (mut out, threads) = (Vec::new(), RunOptions { threads: 1 });
+    let (mut out, threads) = (Vec::new(), RunOptions::new(1));
     if format.flattened {
         run(&plan, guest, &mut Flattened::new(&mut out), threads, &Unobserved).unwrap();
     } else {

@@ -11,9 +11,19 @@ use std::path::{Path, PathBuf};
 
 use guestdump_core::format::Format;
 use guestdump_core::format::flattened::Flattened;
-use guestdump_core::sink::{Seekable, Sequential, Sink};
+use guestdump_core::sink::{Sequential, Sink};
 use tempfile::NamedTempFile;
 use thiserror::Error;
+
+use crate::signals::Interrupt;
+
+mod direct;
+mod file;
+mod pace;
+
+use direct::DirectSink;
+use file::FileSink;
+use pace::Paced;
 
 /// Mode of a dump: it holds everything that the guest knows.
 const MODE: u32 = 0o600;
@@ -66,6 +76,24 @@ pub enum OutputError {
         /// Name of the output.
         output: String,
     },
+    /// The output is no file in which bytes can be left out or written in whole blocks.
+    #[error("{option} is for seekable files, and {output} takes {format} as a stream")]
+    CannotPlace {
+        /// What was asked for.
+        option: &'static str,
+        /// Name of the format.
+        format: &'static str,
+        /// Name of the output.
+        output: String,
+    },
+    /// The file system has no O_DIRECT.
+    #[error("{path} cannot be written past the page cache: {source}")]
+    NoDirect {
+        /// The path.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
     /// There is less room than the dump needs for sure.
     #[error("{path} has {free} bytes free, and the dump takes {needed}")]
     NoSpace {
@@ -89,6 +117,8 @@ impl OutputError {
             Self::CannotSeek { .. } => {
                 Some("use the format of the same name without -raw, or write to a file".to_owned())
             }
+            Self::CannotPlace { .. } => Some("leave it out: a stream has neither holes nor blocks".to_owned()),
+            Self::NoDirect { .. } => Some("leave --direct out, or write to another file system".to_owned()),
             Self::NoSpace { .. } => Some("a kdump format compresses: --format kdump-zlib".to_owned()),
             Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 Some("choose a folder that you may write to".to_owned())
@@ -124,6 +154,20 @@ impl Target {
         }
     }
 }
+
+/// How the user wants it to be written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Manner {
+    /// Whether zeros may be left out as holes.
+    pub sparse: bool,
+    /// Whether to write past the host's page cache.
+    pub direct: bool,
+    /// Most bytes to write in a second.
+    pub rate_limit: Option<u64>,
+}
+
+/// Bytes that a pipe is asked to hold: what a user may ask for without privileges (pipe(7), pipe-max-size).
+const PIPE_LEN: usize = 1 << 20;
 
 /// An open output.
 #[derive(Debug)]
@@ -184,16 +228,44 @@ impl Output {
         if free < needed { Err(OutputError::NoSpace { path: folder.to_owned(), free, needed }) } else { Ok(()) }
     }
 
-    /// The sink for a format.
-    pub fn sink(&mut self, format: &'static Format) -> Box<dyn Sink + '_> {
-        let file = match &mut self.open {
-            Open::Temporary { file, .. } => file.as_file_mut(),
+    /// Checks that it can be written to in the way that the user wants.
+    ///
+    /// # Errors
+    /// [`OutputError::CannotPlace`], [`OutputError::NoDirect`].
+    pub fn prepare(&self, format: &'static Format, manner: &Manner) -> Result<(), OutputError> {
+        let placed = self.seekable && !format.flattened;
+        let option = if manner.direct { "--direct" } else { "--no-sparse" };
+        if (manner.direct || !manner.sparse) && !placed {
+            return Err(OutputError::CannotPlace { option, format: format.name, output: self.name.clone() });
+        }
+        if manner.direct {
+            direct::set_direct(self.file())
+                .map_err(|source| OutputError::NoDirect { path: self.name.clone(), source })?;
+        }
+        // A longer pipe lets both sides work in larger steps; where that is not allowed, it stays as it is.
+        let _ = rustix::pipe::fcntl_setpipe_size(self.file(), PIPE_LEN);
+        Ok(())
+    }
+
+    fn file(&self) -> &File {
+        match &self.open {
+            Open::Temporary { file, .. } => file.as_file(),
             Open::Existing(file) => file,
-        };
-        match (format.flattened, self.seekable) {
-            (true, _) => Box::new(Flattened::new(io::BufWriter::with_capacity(1 << 20, file))),
-            (false, true) => Box::new(Seekable::new(file)),
+        }
+    }
+
+    /// The sink for a format. [`Output::prepare`] comes before.
+    pub fn sink(&mut self, format: &'static Format, manner: &Manner, interrupt: &Interrupt) -> Box<dyn Sink + '_> {
+        let file = self.file();
+        let sink: Box<dyn Sink> = match (format.flattened, self.seekable) {
+            (true, _) => Box::new(Flattened::new(file)),
+            (false, true) if manner.direct => Box::new(DirectSink::new(file, manner.sparse)),
+            (false, true) => Box::new(FileSink::new(file, manner.sparse)),
             (false, false) => Box::new(Sequential::new(file)),
+        };
+        match manner.rate_limit {
+            Some(rate) => Box::new(Paced::new(sink, rate, interrupt.clone())),
+            None => sink,
         }
     }
 

@@ -263,3 +263,70 @@ fn help_and_lists_are_there() {
     }
     assert_eq!(guestdump(&[]).status.code(), Some(2));
 }
+
+#[test]
+fn ways_of_writing_that_do_not_fit() {
+    dump_refused(&["--format", "elf", "--dedup"], 2, "--dedup with elf: an ELF file has every page in its own place");
+    dump_refused(&["--format", "elf", "--level", "1"], 2, "--level 1 with elf: none has no levels");
+    dump_refused(&["--format", "kdump-raw-lzo", "--level", "1"], 2, "--level 1 with kdump-raw-lzo: lzo has no levels");
+    dump_refused(&["--level", "0"], 2, "--level 0 with kdump-raw-zlib: zlib has levels 1 to ");
+    dump_refused(&["--format", "kdump-raw-zstd", "--level", "23"], 2, "zstd has levels -50 to 22");
+    dump_refused(&["--format", "kdump-zlib", "--direct"], 2, "--direct is for seekable files");
+    dump_refused(&["--format", "kdump-zlib", "--no-sparse"], 2, "--no-sparse is for seekable files");
+    dump_refused(&["--nice", "0"], 2, "--nice 0: priority can be lowered by 1 to 19");
+    dump_refused(&["--nice", "-5"], 2, "--nice -5");
+    dump_refused(&["--rate-limit", "0"], 2, "--rate-limit 0: at least 65536 bytes a second");
+    dump_refused(&["--rate-limit", "fast"], 2, "--rate-limit: ");
+    refused(
+        &["dump", "demo:x86_64", "-o", "-", "--format", "elf", "--direct"],
+        2,
+        "standard output takes elf as a stream",
+    );
+}
+
+/// Dumps the sample with these options and reads the file.
+fn dumped(folder: &Path, name: &str, options: &[&str]) -> Vec<u8> {
+    let out = folder.join(name);
+    let output = guestdump(&[&["dump", "demo:x86_64", "-o", out.to_str().unwrap()], options].concat());
+    assert!(output.status.success(), "{options:?}: {}", stderr(&output));
+    fs::read(out).unwrap()
+}
+
+#[test]
+fn the_way_of_writing_does_not_show_in_the_file() {
+    // Not in a temporary folder: that may have no O_DIRECT.
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    for format in ["elf", "kdump-raw-zlib", "kdump-raw-none"] {
+        let plain = dumped(folder.path(), &format!("{format}-1"), &["--format", format]);
+        let ways: [&[&str]; 5] =
+            [&["--no-sparse"], &["--direct"], &["--direct", "--no-sparse"], &["--rate-limit", "1G"], &["--nice", "5"]];
+        for (number, way) in ways.iter().enumerate() {
+            let name = format!("{format}-way{number}");
+            let bytes = dumped(folder.path(), &name, &[&["--format", format], *way].concat());
+            assert!(bytes == plain, "{format} {way:?}");
+            if way.contains(&"--no-sparse") {
+                let blocks = std::os::unix::fs::MetadataExt::blocks(&fs::metadata(folder.path().join(name)).unwrap());
+                assert!(blocks * 512 >= bytes.len() as u64, "{format} {way:?}: {blocks} blocks");
+            }
+        }
+    }
+}
+
+#[test]
+fn levels_and_shared_pages_change_the_size_and_not_the_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let again = |name: &str| {
+        let (from, to) = (folder.path().join(name), folder.path().join(format!("{name}.elf")));
+        let paths = [from.to_str().unwrap(), to.to_str().unwrap()];
+        let output = guestdump(&["dump", paths[0], "-o", paths[1], "--format", "elf"]);
+        assert!(output.status.success(), "{}", stderr(&output));
+        fs::read(to).unwrap()
+    };
+    let plain = dumped(folder.path(), "plain", &["--format", "kdump-raw-zlib"]);
+    let best = dumped(folder.path(), "best", &["--format", "kdump-raw-zlib", "--level", "9"]);
+    let shared = dumped(folder.path(), "shared", &["--format", "kdump-raw-zlib", "--dedup", "--threads", "1"]);
+    assert!(best.len() < plain.len() && shared.len() <= plain.len(), "{} {}", best.len(), shared.len());
+    assert!(shared == dumped(folder.path(), "shared5", &["--format", "kdump-raw-zlib", "--dedup", "--threads", "5"]));
+    let memory = again("plain");
+    assert!(memory == again("best") && memory == again("shared"));
+}

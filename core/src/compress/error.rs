@@ -1,5 +1,11 @@
 //! What can go wrong with one page. Not here: where the page was in the dump; the reader of the dump adds that.
 
+use core::ops::RangeInclusive;
+
+fn levels_text(levels: Option<&RangeInclusive<i32>>) -> String {
+    levels.map_or(", for it has none".to_owned(), |levels| format!(": they are {} to {}", levels.start(), levels.end()))
+}
+
 /// Why a page could not be encoded or decoded. All numbers are bytes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CodecError {
@@ -12,6 +18,16 @@ pub enum CodecError {
         page_size: usize,
         /// The largest size possible.
         max: usize,
+    },
+    /// A codec was asked for a level that it does not have.
+    #[error("{codec} has no level {level}{}", levels_text(.levels.as_ref()))]
+    Level {
+        /// Name of the codec.
+        codec: &'static str,
+        /// The level asked for.
+        level: i32,
+        /// The levels that it has, if any.
+        levels: Option<RangeInclusive<i32>>,
     },
     /// A page has another length than its encoder or decoder was made for.
     #[error("a page of {given} bytes was given to {codec}, set up for {page_size}")]
@@ -67,7 +83,7 @@ pub enum CodecError {
     #[error("zlib level {level} cannot encode a page of {page_len} bytes")]
     ZlibEncode {
         /// Compression level.
-        level: u32,
+        level: i32,
         /// Length of the page.
         page_len: usize,
     },

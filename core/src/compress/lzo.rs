@@ -20,7 +20,7 @@
 mod decode;
 mod encode;
 
-use super::{Codec, CodecError, Decoder, Encoder, check_page, check_page_size, useful_room};
+use super::{Codec, CodecError, Decoder, Encoder, check_level, check_page, check_page_size, useful_room};
 
 const NAME: &str = "lzo";
 
@@ -66,8 +66,9 @@ impl Codec for Lzo {
         "lzo1x, the speed and size of lzo1x_1; crash, makedumpfile and libkdumpfile where built with liblzo2"
     }
 
-    fn encoder(&self, page_size: usize) -> Result<Box<dyn Encoder>, CodecError> {
+    fn encoder_at(&self, page_size: usize, level: Option<i32>) -> Result<Box<dyn Encoder>, CodecError> {
         check_page_size(NAME, page_size)?;
+        check_level(self, level, 0)?;
         Ok(Box::new(LzoEncoder { matcher: encode::Matcher::new(), page_size }))
     }
 

@@ -7,9 +7,11 @@
 //! always becomes the same bytes.
 
 use core::fmt::Debug;
+use core::ops::RangeInclusive;
 
 mod error;
 mod lzo;
+mod noise;
 mod plain;
 mod snappy;
 mod zlib;
@@ -40,11 +42,24 @@ pub trait Codec: Debug + Send + Sync + 'static {
     /// One line for a list of formats: the level used, and which readers can decode it.
     fn about(&self) -> &'static str;
 
-    /// An encoder for pages of `page_size` bytes.
+    /// The levels that it can be told to work at; `None` if it has no such thing.
+    fn levels(&self) -> Option<RangeInclusive<i32>> {
+        None
+    }
+
+    /// An encoder for pages of `page_size` bytes at a level of [`Codec::levels`], or at the codec's own choice.
     ///
     /// # Errors
-    /// The page size is 0 or above [`MAX_PAGE_SIZE`], or the library has no memory.
-    fn encoder(&self, page_size: usize) -> Result<Box<dyn Encoder>, CodecError>;
+    /// The page size is 0 or above [`MAX_PAGE_SIZE`], there is no such level, or the library has no memory.
+    fn encoder_at(&self, page_size: usize, level: Option<i32>) -> Result<Box<dyn Encoder>, CodecError>;
+
+    /// An encoder at the level that dumps have unless somebody wants another.
+    ///
+    /// # Errors
+    /// As [`Codec::encoder_at`].
+    fn encoder(&self, page_size: usize) -> Result<Box<dyn Encoder>, CodecError> {
+        self.encoder_at(page_size, None)
+    }
 
     /// A decoder for pages of `page_size` bytes.
     ///
@@ -102,6 +117,15 @@ fn check_page_size(codec: &'static str, page_size: usize) -> Result<(), CodecErr
         return Ok(());
     }
     Err(CodecError::PageSize { codec, page_size, max: MAX_PAGE_SIZE })
+}
+
+/// The level to work at: the one wanted, if the codec has it.
+fn check_level(codec: &dyn Codec, level: Option<i32>, default: i32) -> Result<i32, CodecError> {
+    let Some(level) = level else { return Ok(default) };
+    match codec.levels() {
+        Some(levels) if levels.contains(&level) => Ok(level),
+        levels => Err(CodecError::Level { codec: codec.name(), level, levels }),
+    }
 }
 
 fn check_page(codec: &'static str, page: &[u8], page_size: usize) -> Result<(), CodecError> {

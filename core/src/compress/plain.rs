@@ -1,7 +1,7 @@
 //! Pages stored as they are. Not here: the decision to store one page of a compressed dump that way (it is the caller's,
 //! after an encoder answered `None`).
 
-use super::{Codec, CodecError, Decoder, Encoder, check_page, check_page_size, useful_room};
+use super::{Codec, CodecError, Decoder, Encoder, check_level, check_page, check_page_size, useful_room};
 
 const NAME: &str = "none";
 
@@ -22,8 +22,9 @@ impl Codec for Plain {
         "pages as they are; every reader of kdump files"
     }
 
-    fn encoder(&self, page_size: usize) -> Result<Box<dyn Encoder>, CodecError> {
+    fn encoder_at(&self, page_size: usize, level: Option<i32>) -> Result<Box<dyn Encoder>, CodecError> {
         check_page_size(NAME, page_size)?;
+        check_level(self, level, 0)?;
         Ok(Box::new(Copier { page_size }))
     }
 

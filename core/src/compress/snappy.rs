@@ -3,7 +3,7 @@
 
 use snap::raw;
 
-use super::{Codec, CodecError, Decoder, Encoder, check_page, check_page_size, useful_room};
+use super::{Codec, CodecError, Decoder, Encoder, check_level, check_page, check_page_size, useful_room};
 
 const NAME: &str = "snappy";
 
@@ -24,8 +24,9 @@ impl Codec for Snappy {
         "no levels; crash, makedumpfile and libkdumpfile where built with libsnappy"
     }
 
-    fn encoder(&self, page_size: usize) -> Result<Box<dyn Encoder>, CodecError> {
+    fn encoder_at(&self, page_size: usize, level: Option<i32>) -> Result<Box<dyn Encoder>, CodecError> {
         check_page_size(NAME, page_size)?;
+        check_level(self, level, 0)?;
         let scratch = vec![0; raw::max_compress_len(page_size)].into_boxed_slice();
         Ok(Box::new(SnappyEncoder { snappy: raw::Encoder::new(), scratch, page_size }))
     }

@@ -3,14 +3,18 @@
 //! The C library is used through `zstd_safe`, not through `zstd::bulk`, which turns the error code into text: "does not
 //! fit" is an answer here and every other code is a mistake.
 
+use core::ops::RangeInclusive;
+
 use zstd::zstd_safe::{self, CCtx, CParameter, DCtx, zstd_sys::ZSTD_ErrorCode};
 
-use super::{Codec, CodecError, Decoder, Encoder, check_page, check_page_size, useful_room};
+use super::{Codec, CodecError, Decoder, Encoder, check_level, check_page, check_page_size, useful_room};
 
 const NAME: &str = "zstd";
 
 /// makedumpfile's level. On guest memory it gives the size of QEMU's zlib dumps at five times their speed.
 const LEVEL: i32 = 1;
+/// Of zstd's own levels those that differ on pages: below -50 nothing is found any more.
+const LEVELS: RangeInclusive<i32> = -50..=22;
 
 /// Zstandard.
 #[derive(Debug, Clone, Copy)]
@@ -29,10 +33,15 @@ impl Codec for Zstd {
         "level 1; crash 8.0.0, makedumpfile 1.7.0, libkdumpfile or later, where built with libzstd"
     }
 
-    fn encoder(&self, page_size: usize) -> Result<Box<dyn Encoder>, CodecError> {
+    fn levels(&self) -> Option<RangeInclusive<i32>> {
+        Some(LEVELS)
+    }
+
+    fn encoder_at(&self, page_size: usize, level: Option<i32>) -> Result<Box<dyn Encoder>, CodecError> {
         check_page_size(NAME, page_size)?;
+        let level = check_level(self, level, LEVEL)?;
         let mut zstd = CCtx::try_create().ok_or(CodecError::NoMemory { codec: NAME, page_size })?;
-        zstd.set_parameter(CParameter::CompressionLevel(LEVEL)).map_err(|code| encode_error(page_size, code))?;
+        zstd.set_parameter(CParameter::CompressionLevel(level)).map_err(|code| encode_error(page_size, code))?;
         Ok(Box::new(ZstdEncoder { zstd, page_size }))
     }
 

@@ -46,7 +46,7 @@ pub struct Found {
 pub fn search(guest: &Guest) -> Found {
     let memory = guest.memory.as_ref();
     let ram = guest.blocks.iter().filter(|block| block.kind == BlockKind::Ram);
-    let pieces: Vec<(u64, u64)> = ram.flat_map(pieces).collect();
+    let pieces: Vec<(u64, u64)> = ram.flat_map(|block| pieces(memory, block)).collect();
     let found: Vec<(Vec<Vmcoreinfo>, Vec<String>)> = pieces
         .par_iter()
         .map_init(Vec::new, |buf, &(start, len)| search_piece(guest, memory, buf, start, len))
@@ -59,10 +59,23 @@ pub fn search(guest: &Guest) -> Found {
     all
 }
 
-fn pieces(block: &Block) -> impl Iterator<Item = (u64, u64)> + use<> {
-    let (start, end) = (block.range.start().0, block.range.end().0);
-    let step = usize::try_from(PIECE).unwrap_or(usize::MAX);
-    (start..end).step_by(step).map(move |at| (at, (end - at).min(PIECE + OVERLAP)))
+/// The pieces of a block that may hold something. Where nothing was ever stored there is nothing to be found, and such
+/// holes can be far larger than what can be listed.
+fn pieces(memory: &dyn PhysMemory, block: &Block) -> impl Iterator<Item = (u64, u64)> {
+    let (mut at, end) = (block.range.start().0, block.range.end().0);
+    core::iter::from_fn(move || {
+        while at < end {
+            let extent = memory.extent(PhysAddr(at), end - at);
+            let blank = if extent.presence == Presence::Data { 0 } else { extent.len_bytes.min(end - at) };
+            if blank < PIECE.min(end - at) {
+                let piece = (at, (end - at).min(PIECE + OVERLAP));
+                at = at.saturating_add(PIECE);
+                return Some(piece);
+            }
+            at = at.saturating_add(if blank < end - at { blank / PIECE * PIECE } else { blank });
+        }
+        None
+    })
 }
 
 fn search_piece(

@@ -1,23 +1,28 @@
 //! Writing an ELF core file: memory as it is, zeros as gaps where the output can have them.
+//!
+//! Every byte's place is known beforehand. Where the output takes bytes in any order from any thread, workers write by
+//! themselves, while what they write is still in their caches.
 
 use guestdump_arch::{PhysAddr, PhysMemory, PhysRange};
 
 use super::pipeline::{self, Work};
-use super::{BATCH, Batch, Observer, PageState, Progress, RunError, RunOptions, Summary, zero};
+use super::stretch::{Stretch, stretches};
+use super::{Batch, Observer, PageState, Progress, RunError, RunOptions, Summary};
+use crate::filter::zero::is_zero;
 use crate::format::elf::layout::ElfLayout;
 use crate::format::elf::write;
 use crate::guest::Guest;
 use crate::plan::Plan;
 use crate::plan::segments::Segment;
-use crate::sink::Sink;
+use crate::sink::{SharedSink, Sink};
 
-/// Zeros shorter than this are written: one write is cheaper than two with a gap between them.
-const SHORTEST_GAP: usize = 64 << 10;
+/// Pages of zeros in a shorter run than this are written: a write costs as much as a few pages do.
+const SHORTEST_GAP: usize = 16 << 10;
 
 /// A piece of a segment, and where it goes.
 #[derive(Clone, Copy, Debug)]
 struct Piece {
-    phys: PhysRange,
+    stretch: Stretch,
     offset: u64,
 }
 
@@ -37,6 +42,8 @@ struct Memory<'a> {
     ranges: &'a [PhysRange],
     page_size: u32,
     sparse: bool,
+    /// Where a batch's place is free to write to at any time, the worker that has it in its cache puts it there.
+    shared: Option<&'a dyn SharedSink>,
 }
 
 impl Work for Memory<'_> {
@@ -49,60 +56,116 @@ impl Work for Memory<'_> {
     }
 
     fn work(&self, job: &Piece, (): &mut (), out: &mut Output) -> Result<(), RunError> {
-        out.input.read(self.memory, job.phys, self.ranges, self.page_size);
+        let area = job.stretch.area;
         (out.zero_pages, out.untouched_pages) = (0, 0);
         out.parts.clear();
         out.lost.clear();
-        let mut at = 0_usize;
-        let mut blank = Vec::new();
-        for (number, (state, page)) in out.input.pages(job.phys, self.page_size).enumerate() {
-            let lost = state == PageState::Lost;
-            let empty = lost || zero(state, page);
-            out.zero_pages += u64::from(empty && !lost);
-            out.untouched_pages += u64::from(state == PageState::Untouched);
-            if lost {
-                out.lost.push(super::page_range(job.phys, number, u64::from(self.page_size)).start());
-            }
-            if lost || state == PageState::Untouched {
-                blank.push((at, page.len()));
-            }
-            if !empty {
-                add_part(&mut out.parts, at, page.len());
-            }
-            at += page.len();
+        if job.stretch.untouched {
+            out.untouched_pages = area.len().div_ceil(u64::from(self.page_size));
+            out.zero_pages = out.untouched_pages;
+            return Ok(());
         }
-        // Pages that were not read hold whatever was in the buffer before.
-        for (start, len) in blank {
-            out.input.bytes.get_mut(start..start + len).unwrap_or_default().fill(0);
-        }
+        out.input.read(self.memory, area, self.ranges, self.page_size);
+        self.classify(area, out);
         if !self.sparse {
+            out.input.blank(self.page_size);
             out.parts.clear();
-            out.parts.push((0, at));
+            out.parts.push((0, usize::try_from(area.len()).unwrap_or(0)));
+        }
+        let Some(shared) = self.shared else { return Ok(()) };
+        for (offset, part) in out.written(job.offset) {
+            shared.put_at(offset, part).map_err(RunError::Sink)?;
         }
         Ok(())
     }
 }
 
-fn add_part(parts: &mut Vec<(usize, usize)>, at: usize, len: usize) {
-    match parts.last_mut() {
-        Some((start, size)) if at - (*start + *size) < SHORTEST_GAP => *size = at + len - *start,
-        _ => parts.push((at, len)),
+impl Memory<'_> {
+    /// Which pages are to be written.
+    fn classify(&self, area: PhysRange, out: &mut Output) {
+        let mut at = 0_usize;
+        for (number, (state, page)) in out.input.pages(area, self.page_size).enumerate() {
+            match state {
+                PageState::Lost => {
+                    out.lost.push(super::page_range(area, number, u64::from(self.page_size)).start());
+                }
+                PageState::Untouched => {
+                    out.zero_pages += 1;
+                    out.untouched_pages += 1;
+                }
+                PageState::Read if is_zero(page) => out.zero_pages += 1,
+                PageState::Read => add_part(&mut out.parts, &out.input.states, at, page.len(), number),
+            }
+            at += page.len();
+        }
     }
 }
 
-fn jobs(layout: &ElfLayout) -> impl Iterator<Item = Piece> + Send + use<> {
-    layout.segments.clone().into_iter().flat_map(pieces)
+impl Output {
+    /// What is written of a batch at `offset`, with its places.
+    fn written(&self, offset: u64) -> impl Iterator<Item = (u64, &[u8])> {
+        let part = move |&(start, len): &(usize, usize)| {
+            (offset + start as u64, self.input.bytes.get(start..start + len).unwrap_or_default())
+        };
+        self.parts.iter().map(part)
+    }
 }
 
-/// Pieces end at multiples of their size, so that pages are not cut.
-fn pieces(segment: Segment) -> impl Iterator<Item = Piece> + Send {
+/// Adds page `number`, `len` bytes at `at`, to the part before it if only a few pages of zeros that were read lie between.
+fn add_part(parts: &mut Vec<(usize, usize)>, states: &[PageState], at: usize, len: usize, number: usize) {
+    let last = parts.last_mut().filter(|(start, size)| {
+        let gap = at - (*start + *size);
+        let between = states.get(number.saturating_sub(gap.div_ceil(len))..number).unwrap_or_default();
+        gap < SHORTEST_GAP && between.iter().all(|state| *state == PageState::Read)
+    });
+    match last {
+        Some((start, size)) => *size = at + len - *start,
+        None => parts.push((at, len)),
+    }
+}
+
+fn jobs<'a>(layout: &ElfLayout, memory: &'a dyn PhysMemory) -> impl Iterator<Item = Piece> + Send + use<'a> {
+    layout.segments.clone().into_iter().flat_map(move |segment| pieces(segment, memory))
+}
+
+fn pieces(segment: Segment, memory: &dyn PhysMemory) -> impl Iterator<Item = Piece> + Send {
     let Segment { phys, offset, .. } = segment;
-    let (first, end) = (phys.start().0 / BATCH, phys.end().0.div_ceil(BATCH));
-    (first..end).map(move |number| {
-        let whole = PhysRange::between(PhysAddr(number * BATCH), PhysAddr((number + 1).saturating_mul(BATCH)));
-        let part = whole.intersect(phys);
-        Piece { phys: part, offset: offset + (part.start().0 - phys.start().0) }
-    })
+    stretches(memory, phys)
+        .map(move |stretch| Piece { stretch, offset: offset + (stretch.area.start().0 - phys.start().0) })
+}
+
+/// Writes a batch.
+fn put(sink: &mut dyn Sink, job: &Piece, out: &Output) -> std::io::Result<()> {
+    if job.stretch.untouched {
+        return sink.zeros_at(job.offset, job.stretch.area.len());
+    }
+    out.written(job.offset).try_for_each(|(offset, part)| sink.write_at(offset, part))
+}
+
+/// What was done so far.
+struct Tally<'a> {
+    observer: &'a dyn Observer,
+    total: u64,
+    done: u64,
+    written: u64,
+    summary: Summary,
+}
+
+impl Tally<'_> {
+    fn add(&mut self, job: &Piece, out: &Output, page_size: u32) {
+        let summary = &mut self.summary;
+        for addr in &out.lost {
+            summary.lose(*addr, out.input.cause.as_deref().unwrap_or_default());
+        }
+        let area = job.stretch.area;
+        summary.pages += area.len().div_ceil(u64::from(page_size));
+        summary.zero_pages += out.zero_pages;
+        summary.untouched_pages += out.untouched_pages;
+        self.done += area.len();
+        self.written += out.parts.iter().map(|part| part.1 as u64).sum::<u64>();
+        let zero = (summary.zero_pages * u64::from(page_size)).min(self.done);
+        self.observer.progress(Progress { done: self.done, total: self.total, zero, written: self.written });
+    }
 }
 
 /// Writes the dump.
@@ -116,27 +179,25 @@ pub fn run(
 ) -> Result<Summary, RunError> {
     let again = sink.rewritable();
     sink.write_at(0, &write::head(plan, layout, again)?).map_err(RunError::Sink)?;
-    let page_size = plan.info.page_size;
-    let work = Memory { memory: guest.memory.as_ref(), ranges: &plan.ranges, page_size, sparse: sink.sparse() };
-    let total = plan.memory_bytes();
-    let mut summary = Summary::default();
-    let mut done = 0_u64;
-    pipeline::run(&work, jobs(layout), options.threads, observer, |job, out| {
-        for &(start, len) in &out.parts {
-            let part = out.input.bytes.get(start..start + len).unwrap_or_default();
-            sink.write_at(job.offset + start as u64, part).map_err(RunError::Sink)?;
-        }
-        for addr in &out.lost {
-            summary.lose(*addr, out.input.cause.as_deref().unwrap_or_default());
-        }
-        summary.pages += out.input.states.len() as u64;
-        summary.zero_pages += out.zero_pages;
-        summary.untouched_pages += out.untouched_pages;
-        done += job.phys.len();
-        let zero = (summary.zero_pages * u64::from(page_size)).min(done);
-        observer.progress(Progress { done, total, zero, written: sink.written });
-        Ok(())
-    })?;
+    let mut tally = Tally { observer, total: plan.memory_bytes(), done: 0, written: 0, summary: Summary::default() };
+    let (memory, page_size) = (guest.memory.as_ref(), plan.info.page_size);
+    let sparse = sink.sparse();
+    if let Some(shared) = sink.shared() {
+        let work = Memory { memory, ranges: &plan.ranges, page_size, sparse, shared: Some(shared) };
+        pipeline::run(&work, jobs(layout, memory), options.threads, observer, |job, out| {
+            tally.add(job, out, page_size);
+            Ok(())
+        })?;
+        sink.written += tally.written;
+    } else {
+        let work = Memory { memory, ranges: &plan.ranges, page_size, sparse, shared: None };
+        pipeline::run(&work, jobs(layout, memory), options.threads, observer, |job, out| {
+            put(sink, job, out).map_err(RunError::Sink)?;
+            tally.add(job, out, page_size);
+            Ok(())
+        })?;
+    }
+    let mut summary = tally.summary;
     summary.plain_pages = summary.pages - summary.zero_pages - summary.lost_pages;
     if again {
         sink.write_at(0, &write::head(plan, layout, false)?).map_err(RunError::Sink)?;

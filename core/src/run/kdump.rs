@@ -2,8 +2,10 @@
 
 use guestdump_arch::{Endian, Pfn, PhysMemory, PhysRange};
 
+use super::dedup::{Mark, Marker, Place, Table};
 use super::pipeline::{self, Work};
-use super::{BATCH, Batch, Lost, Observer, PageState, Progress, RunError, RunOptions, Summary, zero};
+use super::stretch::{Stretch, batches, stretches};
+use super::{Batch, Lost, Observer, PageState, Progress, RunError, RunOptions, Summary};
 use crate::compress::{Codec, Encoder};
 use crate::filter::zero::is_zero;
 use crate::format::kdump::layout::{DESC_LEN, KdumpLayout};
@@ -33,6 +35,15 @@ struct Output {
     input: Batch,
     stored: Vec<Stored>,
     data: Vec<u8>,
+    /// One for each page that has data, if equal pages are to share it.
+    marks: Vec<Mark>,
+}
+
+/// Frames to store: a batch, or a long run of frames that all are the page of zeros.
+#[derive(Clone, Copy, Debug)]
+struct Frames {
+    run: PfnRun,
+    untouched: bool,
 }
 
 struct Pages<'a> {
@@ -40,22 +51,29 @@ struct Pages<'a> {
     ranges: &'a [PhysRange],
     page_size: u32,
     codec: &'static dyn Codec,
+    level: Option<i32>,
     share_zeros: bool,
+    marker: Option<Marker>,
 }
 
 impl Work for Pages<'_> {
-    type Job = PfnRun;
+    type Job = Frames;
     type Tool = Box<dyn Encoder>;
     type Buffer = Output;
 
     fn tool(&self) -> Result<Self::Tool, RunError> {
-        Ok(self.codec.encoder(usize::try_from(self.page_size).unwrap_or(usize::MAX))?)
+        Ok(self.codec.encoder_at(usize::try_from(self.page_size).unwrap_or(usize::MAX), self.level)?)
     }
 
-    fn work(&self, job: &PfnRun, encoder: &mut Self::Tool, out: &mut Output) -> Result<(), RunError> {
-        let area = job.addresses(self.page_size);
-        out.input.read(self.memory, area, self.ranges, self.page_size);
+    fn work(&self, job: &Frames, encoder: &mut Self::Tool, out: &mut Output) -> Result<(), RunError> {
         out.stored.clear();
+        out.marks.clear();
+        if job.untouched {
+            return Ok(());
+        }
+        let area = job.run.addresses(self.page_size);
+        out.input.read(self.memory, area, self.ranges, self.page_size);
+        out.input.blank(self.page_size);
         // As long as the input: pages that do not shrink are stored as they are.
         let room = out.input.bytes.len();
         if out.data.len() < room {
@@ -65,6 +83,9 @@ impl Work for Pages<'_> {
         for (state, page) in out.input.pages(area, self.page_size) {
             let free = out.data.get_mut(used..).unwrap_or_default();
             let (stored, len) = self.store(state, page, encoder.as_mut(), free)?;
+            if let (Stored::Data { .. }, Some(marker)) = (stored, &self.marker) {
+                out.marks.push(marker.mark(page));
+            }
             out.stored.push(stored);
             used += len;
         }
@@ -85,21 +106,13 @@ impl Pages<'_> {
             return Ok((Stored::Lost, 0));
         }
         let untouched = state == PageState::Untouched;
-        if self.share_zeros && zero(state, page) {
+        if self.share_zeros && (untouched || is_zero(page)) {
             return Ok((Stored::Zero { untouched }, 0));
         }
-        // An untouched page's part of the buffer holds whatever was there before.
-        let zeros;
-        let page = if untouched {
-            zeros = vec![0; page.len()];
-            &zeros
-        } else {
-            page
-        };
         let (len, flag) = match encoder.compress(page, free)? {
             Some(len) => (len, self.codec.flag()),
             None => {
-                free.iter_mut().zip(page).for_each(|(to, from)| *to = *from);
+                free.get_mut(..page.len()).unwrap_or_default().copy_from_slice(page);
                 (page.len(), 0)
             }
         };
@@ -118,12 +131,20 @@ struct Writer<'a> {
     data_at: u64,
     lost: Lost,
     summary: Summary,
+    shared: Option<Table>,
+    /// The data of a batch without the pages that are shared.
+    kept: Vec<u8>,
 }
 
 impl Writer<'_> {
-    fn commit(&mut self, job: &PfnRun, out: &Output) -> Result<(), RunError> {
+    fn commit(&mut self, job: &Frames, out: &Output) -> Result<(), RunError> {
+        if job.untouched {
+            return self.untouched(job.run.count);
+        }
+        let (mut from, mut marks) = (0_usize, out.marks.iter());
+        self.kept.clear();
         let mut data = self.data_at;
-        for (stored, number) in out.stored.iter().zip(job.first.0..) {
+        for (stored, number) in out.stored.iter().zip(job.run.first.0..) {
             match *stored {
                 Stored::Zero { untouched } => {
                     self.summary.zero_pages += 1;
@@ -131,10 +152,10 @@ impl Writer<'_> {
                     write::push_desc(&mut self.descs, self.endian, self.zero_page, self.page_size, 0);
                 }
                 Stored::Data { size, flag } => {
-                    self.summary.compressed_pages += u64::from(flag != 0);
-                    self.summary.plain_pages += u64::from(flag == 0);
-                    write::push_desc(&mut self.descs, self.endian, data, size, flag);
-                    data = data.saturating_add(u64::from(size));
+                    let len = usize::try_from(size).unwrap_or(usize::MAX);
+                    let bytes = out.data.get(from..from.saturating_add(len)).unwrap_or_default();
+                    from = from.saturating_add(len);
+                    data = self.page(Place { offset: data, size, flag }, marks.next(), bytes);
                 }
                 Stored::Lost => {
                     let at = PfnRun { first: Pfn(number), count: 1 }.addresses(self.page_size).start();
@@ -143,12 +164,47 @@ impl Writer<'_> {
                 }
             }
         }
-        let len = usize::try_from(data - self.data_at).unwrap_or(usize::MAX);
-        if len > 0 {
-            self.sink.write_at(self.data_at, out.data.get(..len).unwrap_or_default()).map_err(RunError::Sink)?;
+        let bytes = if self.shared.is_some() { &self.kept } else { out.data.get(..from).unwrap_or_default() };
+        if !bytes.is_empty() {
+            self.sink.write_at(self.data_at, bytes).map_err(RunError::Sink)?;
         }
         self.data_at = data;
         if self.descs.len() >= DESC_BUFFER { self.flush() } else { Ok(()) }
+    }
+
+    /// The descriptor of a page that is stored at `place`, unless an equal one was before. Gives the place for the next.
+    fn page(&mut self, place: Place, mark: Option<&Mark>, bytes: &[u8]) -> u64 {
+        let equal = self.shared.as_mut().zip(mark).and_then(|(table, mark)| table.find_or_put(*mark, place));
+        let Place { offset, size, flag } = equal.unwrap_or(place);
+        write::push_desc(&mut self.descs, self.endian, offset, size, flag);
+        if equal.is_some() {
+            self.summary.shared_pages += 1;
+            return place.offset;
+        }
+        if self.shared.is_some() {
+            self.kept.extend_from_slice(bytes);
+        }
+        self.summary.compressed_pages += u64::from(flag != 0);
+        self.summary.plain_pages += u64::from(flag == 0);
+        place.offset.saturating_add(u64::from(size))
+    }
+
+    /// Descriptors of pages that all are the page of zeros.
+    fn untouched(&mut self, count: u64) -> Result<(), RunError> {
+        self.summary.zero_pages += count;
+        self.summary.untouched_pages += count;
+        let mut left = count;
+        while left > 0 {
+            let room = (DESC_BUFFER.saturating_sub(self.descs.len()) as u64 / DESC_LEN).clamp(1, left);
+            for _ in 0..room {
+                write::push_desc(&mut self.descs, self.endian, self.zero_page, self.page_size, 0);
+            }
+            left -= room;
+            if left > 0 {
+                self.flush()?;
+            }
+        }
+        Ok(())
     }
 
     fn flush(&mut self) -> Result<(), RunError> {
@@ -160,9 +216,9 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn progress(&self, job: &PfnRun, total: u64, written: u64) -> Progress {
+    fn progress(&self, total: u64, written: u64) -> Progress {
         let size = u64::from(self.page_size);
-        let done = (self.summary.pages + job.count) * size;
+        let done = self.summary.pages * size;
         Progress { done: done.min(total), total, zero: self.summary.zero_pages * size, written }
     }
 }
@@ -192,16 +248,26 @@ fn put_header(
     sink.write_at(0, &header).map_err(RunError::Sink)
 }
 
-/// The frames of a layout in batches.
-fn jobs(layout: &KdumpLayout) -> impl Iterator<Item = PfnRun> + Send + use<> {
-    let step = (BATCH / u64::from(layout.page_size)).max(1);
-    layout.runs.clone().into_iter().flat_map(move |run| {
-        let batches = run.count.div_ceil(step);
-        (0..batches).map(move |i| {
-            let first = run.first.0 + i * step;
-            PfnRun { first: Pfn(first), count: step.min(run.end().0 - first) }
-        })
-    })
+/// The frames of a layout in batches. Where zeros are not shared, every page has to be made.
+fn jobs<'a>(
+    layout: &KdumpLayout,
+    memory: &'a dyn PhysMemory,
+    share_zeros: bool,
+) -> impl Iterator<Item = Frames> + Send + use<'a> {
+    let page_size = layout.page_size;
+    let frames = move |part: Stretch| {
+        let first = Pfn(part.area.start().0 / u64::from(page_size));
+        let run = PfnRun { first, count: part.area.len().div_ceil(u64::from(page_size)) };
+        Frames { run, untouched: part.untouched }
+    };
+    let split = move |run: PfnRun| {
+        if share_zeros {
+            stretches(memory, run.addresses(page_size))
+        } else {
+            batches(memory, run.addresses(page_size))
+        }
+    };
+    layout.runs.clone().into_iter().flat_map(split).map(frames)
 }
 
 /// Writes the dump.
@@ -230,13 +296,17 @@ pub fn run(
         data_at: layout.data_offset + if share_zeros { u64::from(page_size) } else { 0 },
         lost: Lost::new(),
         summary: Summary::default(),
+        shared: options.dedup.then(Table::new),
+        kept: Vec::new(),
     };
-    let work = Pages { memory: guest.memory.as_ref(), ranges: &plan.ranges, page_size, codec, share_zeros };
+    let (level, marker) = (options.level, options.dedup.then(Marker::default));
+    let (memory, ranges) = (guest.memory.as_ref(), plan.ranges.as_slice());
+    let work = Pages { memory, ranges, page_size, codec, level, share_zeros, marker };
     let total = plan.memory_bytes();
-    pipeline::run(&work, jobs(layout), options.threads, observer, |job, out| {
+    pipeline::run(&work, jobs(layout, work.memory, share_zeros), options.threads, observer, |job, out| {
         writer.commit(job, out)?;
-        observer.progress(writer.progress(job, total, writer.data_at - layout.data_offset));
-        writer.summary.pages += job.count;
+        writer.summary.pages += job.run.count;
+        observer.progress(writer.progress(total, writer.data_at - layout.data_offset));
         Ok(())
     })?;
     writer.flush()?;

@@ -4,9 +4,11 @@
 //! their order and puts them down ([`pipeline`]). Memory is bounded by the number of buffers. What is written does not
 //! depend on the number of workers.
 
+mod dedup;
 mod elf;
 mod kdump;
 mod pipeline;
+mod stretch;
 
 use std::io;
 
@@ -15,10 +17,9 @@ use guestdump_arch::{Pfn, PhysAddr, PhysMemory, PhysRange, Presence};
 use thiserror::Error;
 
 use crate::compress::CodecError;
-use crate::filter::zero::is_zero;
 use crate::guest::Guest;
 use crate::plan::{Body, Plan};
-use crate::sink::Sink;
+use crate::sink::{SharedSink, Sink};
 
 /// Why a dump was not finished.
 #[derive(Debug, Error)]
@@ -99,6 +100,8 @@ pub struct Summary {
     pub compressed_pages: u64,
     /// Pages stored as they are.
     pub plain_pages: u64,
+    /// Pages that have their bytes from an equal page before them.
+    pub shared_pages: u64,
     /// Pages that could not be read: addresses of the first of them. They are missing from the dump.
     pub lost_pages: u64,
     /// Where the first lost pages are.
@@ -131,6 +134,18 @@ impl Summary {
 pub struct RunOptions {
     /// Number of workers, at least 1.
     pub threads: usize,
+    /// Level of the codec, if it is not to choose by itself.
+    pub level: Option<i32>,
+    /// Whether equal pages of a kdump file share their bytes, as far as a table of bounded size remembers them.
+    pub dedup: bool,
+}
+
+impl RunOptions {
+    /// So many workers, and all else as a dump is made unless somebody wants it otherwise.
+    #[must_use]
+    pub const fn new(threads: usize) -> Self {
+        Self { threads, level: None, dedup: false }
+    }
 }
 
 /// Writes the dump that `plan` describes.
@@ -170,6 +185,16 @@ impl Sink for Counted<'_> {
         self.sink.write_at(offset, bytes)
     }
 
+    fn zeros_at(&mut self, offset: u64, len_bytes: u64) -> io::Result<()> {
+        let written = if self.sparse() { 0 } else { len_bytes };
+        self.written = self.written.saturating_add(written);
+        self.sink.zeros_at(offset, len_bytes)
+    }
+
+    fn shared(&self) -> Option<&dyn SharedSink> {
+        self.sink.shared()
+    }
+
     fn rewritable(&self) -> bool {
         self.sink.rewritable()
     }
@@ -184,7 +209,7 @@ impl Sink for Counted<'_> {
 }
 
 /// Guest memory that a batch holds at most, in bytes.
-const BATCH: u64 = 1 << 20;
+const BATCH: u64 = 1 << 18;
 
 /// What is known of one page of a batch after reading.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -284,6 +309,12 @@ impl Batch {
         }
     }
 
+    /// Zeroes the pages that were not read: their part of the buffer holds whatever was there before.
+    fn blank(&mut self, page_size: u32) {
+        let pages = self.bytes.chunks_mut(usize::try_from(page_size).unwrap_or(usize::MAX));
+        pages.zip(&self.states).filter(|page| *page.1 != PageState::Read).for_each(|page| page.0.fill(0));
+    }
+
     fn part(&mut self, area: PhysRange, piece: PhysRange) -> &mut [u8] {
         let index = |addr: PhysAddr| usize::try_from(addr.0.saturating_sub(area.start().0)).unwrap_or(usize::MAX);
         self.bytes.get_mut(index(piece.start())..index(piece.end())).unwrap_or_default()
@@ -313,11 +344,6 @@ fn read_exact(memory: &dyn PhysMemory, at: PhysAddr, buf: &mut [u8]) -> Result<(
         Ok(false) => Err(format!("guest memory {at}: no memory where the plan has some")),
         Err(error) => Err(error.to_string()),
     }
-}
-
-/// Whether a page is zero, as far as it was read.
-fn zero(state: PageState, bytes: &[u8]) -> bool {
-    state == PageState::Untouched || (state == PageState::Read && is_zero(bytes))
 }
 
 /// The frames of lost pages, kept in order; one each, so that their number is bounded by that of pages.

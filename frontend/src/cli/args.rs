@@ -117,9 +117,27 @@ pub struct DumpArgs {
     /// Overwrite an existing file
     #[arg(long, help_heading = "Output")]
     pub force: bool,
+    /// Write zeros instead of leaving holes in the file
+    #[arg(long, help_heading = "Output")]
+    pub no_sparse: bool,
+    /// Write past the page cache of the host (O_DIRECT), so that a dump does not push everything else out of it
+    #[arg(long, help_heading = "Output")]
+    pub direct: bool,
+    /// Store equal pages once, as far as a table of 16 MiB remembers them
+    #[arg(long, help_heading = "Output")]
+    pub dedup: bool,
+    /// Level of the codec: zlib 1 to 12 (9 without libdeflate), zstd -50 to 22 [default: see `guestdump formats`]
+    #[arg(long, value_name = "N", help_heading = "Performance", allow_negative_numbers = true)]
+    pub level: Option<i32>,
     /// Worker threads [default: one for each CPU]
     #[arg(long, value_name = "N", help_heading = "Performance")]
     pub threads: Option<usize>,
+    /// Lower our priority by so much, 1 to 19, as nice(1) does; for that of reading and writing see ionice(1)
+    #[arg(long, value_name = "N", help_heading = "Performance", allow_negative_numbers = true)]
+    pub nice: Option<i32>,
+    /// Write at most so many bytes a second
+    #[arg(long, value_name = "BYTES", help_heading = "Performance", allow_hyphen_values = true)]
+    pub rate_limit: Option<String>,
     /// Print the summary as one line of JSON
     #[arg(long, help_heading = "Reports")]
     pub json: bool,

@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use guestdump_core::guest::Guest;
 use guestdump_core::plan::Plan;
-use guestdump_core::run::{self, RunOptions, Summary};
+use guestdump_core::run::{self, Summary};
 use indicatif::HumanBytes;
 use serde_json::json;
 
 use super::args::DumpArgs;
+use super::tuning::Tuning;
 use super::{CliError, Exit, print, request};
 use crate::output::{Output, Target};
 use crate::progress::Reporter;
@@ -20,21 +21,26 @@ use crate::source::{self, Opened, Purpose, SourceError};
 /// Runs the command.
 pub fn run(args: &DumpArgs) -> Result<Exit, CliError> {
     let target = Target::parse(&args.output)?;
-    let threads = super::threads(args.threads)?;
+    let tuning = Tuning::of(args)?;
     let interrupt = Interrupt::install().map_err(|source| CliError::Io { what: "signals", source })?;
     // What was typed is checked before the output is opened, and the output before the guest is.
-    request::plan(&args.plan, true)?;
+    tuning.check(request::plan(&args.plan, true)?.format)?;
     let request = request::source(&args.plan, Purpose::Dump)?;
     let mut output = Output::open(&target, args.force)?;
     let options = request::plan(&args.plan, output.seekable())?;
+    tuning.check(options.format)?;
     output.check(options.format, 0)?;
+    output.prepare(options.format, &tuning.manner)?;
 
     let started = Instant::now();
     let Opened { guest, session } = source::open(&request)?;
     let plan = Plan::new(&guest, &options)?;
     remarks(args, &guest, &plan);
+    tuning.be_nice()?;
+    let mut sink = output.sink(plan.format, &tuning.manner, &interrupt);
     let reporter = Reporter::new(args.progress, interrupt);
-    let result = run::run(&plan, &guest, output.sink(plan.format).as_mut(), RunOptions { threads }, &reporter);
+    let result = run::run(&plan, &guest, sink.as_mut(), tuning.run, &reporter);
+    drop(sink);
     reporter.clear();
     // The guest goes on before anything else is looked at, and before the disk has everything.
     let resumed = session.finish();
@@ -141,7 +147,7 @@ impl Report<'_> {
         });
         format!(
             "{}: {}, {} of memory in {} ({ratio:.1} to 1), {seconds:.2} s, {rate}/s\n\
-             pages: {} in all, {} zero ({} never touched), {} compressed, {} plain, {} lost\n\
+             pages: {} in all, {} zero ({} never touched), {} compressed, {} plain, {} shared, {} lost\n\
              guest: {pause}; peak memory of guestdump {}\n\
              next: {}\n",
             self.target.name(),
@@ -153,6 +159,7 @@ impl Report<'_> {
             summary.untouched_pages,
             summary.compressed_pages,
             summary.plain_pages,
+            summary.shared_pages,
             summary.lost_pages,
             peak_memory().map_or("unknown".to_owned(), |bytes| HumanBytes(bytes).to_string()),
             self.next(),
@@ -185,6 +192,7 @@ impl Report<'_> {
                 "untouched": summary.untouched_pages,
                 "compressed": summary.compressed_pages,
                 "plain": summary.plain_pages,
+                "shared": summary.shared_pages,
                 "lost": summary.lost_pages,
             },
             "lost_at": summary.first_lost.iter().map(|addr| addr.0).collect::<Vec<_>>(),

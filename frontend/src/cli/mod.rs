@@ -8,6 +8,7 @@ mod lists;
 mod map;
 mod plan;
 mod request;
+mod tuning;
 mod verify;
 
 use std::io::{self, Write};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use guestdump_core::arch::{self, PhysAddr, PhysRange, Vcpu};
 use guestdump_core::block::{Backing, Block, BlockKind, BlockMemory};
-use guestdump_core::guest::Guest;
+use guestdump_core::guest::{Guest, Past};
 use guestdump_core::kernel;
 use guestdump_core::vmcoreinfo::{Origin, Vmcoreinfo};
 
@@ -56,5 +56,6 @@ fn guest(feed: &mut Feed<'_>) -> Guest {
         vmcoreinfo: Some(Vmcoreinfo::new(text, Origin::Given)),
         banner: None,
         remarks: Vec::new(),
+        past: Past::default(),
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use guestdump_core::arch::{self, PhysAddr, PhysRange, Registers, Vcpu};
 use guestdump_core::block::{self, Backing, Block, BlockKind, BlockMemory, Bytes, ShortRead, Zeros};
 use guestdump_core::format;
-use guestdump_core::guest::Guest;
+use guestdump_core::guest::{Guest, Past};
 use guestdump_core::plan::PlanOptions;
 use guestdump_core::vmcoreinfo::{Origin, Vmcoreinfo};
 
@@ -44,7 +44,9 @@ pub fn plan(data: &[u8]) {
     let vmcoreinfo = (!feed.is_empty()).then(|| Vmcoreinfo::new(feed.0.to_vec(), Origin::Given));
     let (machine_page_size, notes, banner, remarks) = (None, None, None, Vec::new());
     let memory = Arc::new(BlockMemory::new(backed));
-    let guest = Guest { arch, endian, machine_page_size, blocks, memory, vcpus, notes, vmcoreinfo, banner, remarks };
+    let past = Past::default();
+    let guest =
+        Guest { arch, endian, machine_page_size, blocks, memory, vcpus, notes, vmcoreinfo, banner, remarks, past };
     rewrite(&guest, &options);
 }
 

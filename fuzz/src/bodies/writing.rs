@@ -46,7 +46,7 @@ pub fn rewrite(guest: &Guest, options: &PlanOptions) {
 
 fn write(guest: &Guest, plan: &Plan) -> (Vec<u8>, Summary) {
     let mut out = Vec::new();
-    let threads = RunOptions { threads: 1 };
+    let threads = RunOptions::new(1);
     let summary = if plan.format.flattened {
         run(plan, guest, &mut Flattened::new(&mut out), threads, &Unobserved)
     } else {

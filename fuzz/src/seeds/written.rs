@@ -61,7 +61,7 @@ fn tiny(arch: &'static dyn Arch, endian: Endian) -> Guest {
 fn written(guest: &Guest, format: &'static Format) -> Vec<u8> {
     let plan = Plan::new(guest, &options(format)).expect("a plan");
     let mut out = Vec::new();
-    let threads = RunOptions { threads: 1 };
+    let threads = RunOptions::new(1);
     if format.flattened {
         run(&plan, guest, &mut Flattened::new(&mut out), threads, &Unobserved)
     } else {

@@ -5,4 +5,5 @@ pub mod layout;
 mod pages;
 pub mod read;
 pub mod stored;
+mod window;
 pub mod write;

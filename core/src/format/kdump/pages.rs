@@ -12,6 +12,7 @@ use guestdump_arch::{Endian, Extent, MemoryError, PhysAddr, PhysMemory, PhysRang
 
 use super::layout::DESC_LEN;
 use super::read::Headers;
+use super::window::Window;
 use crate::compress::{self, Decoder};
 use crate::format::{DumpFile, ReadError, read_part, read_there};
 
@@ -58,18 +59,14 @@ pub(super) struct Pages {
     /// Whether a page without a bit was left out on purpose: so says the dump's level.
     filtered: bool,
     decoders: Tools,
+    /// One for each thread that reads, in turn.
+    windows: Mutex<Vec<Window>>,
 }
 
 impl core::fmt::Debug for Pages {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(f, "Pages({} of {} bytes)", self.dumped, self.page_size)
     }
-}
-
-/// Where the second bitmap of a bitmap was last looked at.
-struct Look {
-    number: u64,
-    own: Bits,
 }
 
 impl Pages {
@@ -103,6 +100,7 @@ impl Pages {
             // Levels 0 and 1 leave no page out.
             filtered: headers.sub("dump_level")? > 1,
             decoders: Mutex::new(Vec::new()),
+            windows: Mutex::new(Vec::new()),
         };
         this.count()?;
         this.check_length(warnings);
@@ -188,28 +186,33 @@ impl Pages {
         Desc { offset: get(0..8), size: get(8..12) as u32, flags: get(12..16) as u32 }
     }
 
+    /// A window, the one that is at `pfn` if there is one.
+    fn window(&self, pfn: u64) -> Window {
+        let number = pfn / PIECE_BITS;
+        let pooled = self.windows.lock().ok().and_then(|mut pool| {
+            let at = pool.iter().position(|window| window.holds(number)).or(pool.len().checked_sub(1))?;
+            Some(pool.swap_remove(at))
+        });
+        pooled.unwrap_or_else(Window::new)
+    }
+
     /// The descriptor of a page, or `None` if the page is not in the file.
-    fn desc(&self, look: &mut Look, pfn: u64) -> Result<Option<Desc>, ReadError> {
-        let (number, bit) = (pfn / PIECE_BITS, pfn % PIECE_BITS);
-        if look.number != number {
-            (look.own, look.number) = (self.own(number)?, number);
+    fn desc(&self, window: &mut Window, pfn: u64) -> Result<Option<Desc>, ReadError> {
+        let number = pfn / PIECE_BITS;
+        if !window.holds(number) {
+            window.go_to(number, self.own(number)?);
         }
-        let at = usize::try_from(bit / 8).unwrap_or(usize::MAX);
-        let own = look.own.get(at).copied().unwrap_or(0);
-        if own >> (bit % 8) & 1 == 0 {
-            return Ok(None);
-        }
-        let whole = count(look.own.get(..at).unwrap_or_default());
-        let below = u64::from((own & ((1 << (bit % 8)) - 1)).count_ones());
+        let Some(rank) = window.rank(pfn % PIECE_BITS) else { return Ok(None) };
         let index = self.before.binary_search_by_key(&number, |piece| piece.0).unwrap_or(usize::MAX);
         let before = self.before.get(index).map_or(0, |piece| piece.1);
-        let place = self.desc_at(before.saturating_add(whole).saturating_add(below));
-        Ok(Some(self.decode(&read_part(self.file.as_ref(), "page descriptor", place, DESC_LEN)?)))
+        let number = before.saturating_add(rank);
+        let bytes = window.desc(self.file.as_ref(), self.desc_offset, number, self.dumped)?;
+        Ok(Some(self.decode(bytes)))
     }
 
     /// Fills `page` with page `pfn`, or says that it is not there.
-    fn page(&self, look: &mut Look, pfn: u64, page: &mut [u8]) -> Result<bool, ReadError> {
-        let Some(desc) = self.desc(look, pfn)?.filter(|desc| desc.offset != 0) else { return Ok(false) };
+    fn page(&self, window: &mut Window, pfn: u64, page: &mut [u8]) -> Result<bool, ReadError> {
+        let Some(desc) = self.desc(window, pfn)?.filter(|desc| desc.offset != 0) else { return Ok(false) };
         if u64::from(desc.size) > self.page_size {
             let value = u64::from(desc.size);
             return Err(ReadError::Field { what: "size of a page", value, why: "larger than a page" });
@@ -263,20 +266,34 @@ impl Pages {
     }
 
     fn read(&self, addr: PhysAddr, buf: &mut [u8]) -> Result<bool, MemoryError> {
+        let mut window = self.window(addr.0 / self.page_size);
+        let read = self.read_by(&mut window, addr, buf);
+        if let Ok(mut pool) = self.windows.lock() {
+            pool.push(window);
+        }
+        read
+    }
+
+    fn read_by(&self, window: &mut Window, addr: PhysAddr, buf: &mut [u8]) -> Result<bool, MemoryError> {
         let wanted = buf.len();
-        let mut look = Look { number: u64::MAX, own: Bits::default() };
-        let mut page = vec![0; usize::try_from(self.page_size).unwrap_or(0)];
+        let size = usize::try_from(self.page_size).unwrap_or(usize::MAX);
+        let mut part_of_page = Vec::new();
         let (mut at, mut rest, mut done) = (addr.0, buf, 0);
         while !rest.is_empty() {
             let skip = usize::try_from(at % self.page_size).unwrap_or(0);
+            let (now, later) = rest.split_at_mut(size.saturating_sub(skip).min(rest.len()));
+            let whole = now.len() == size;
+            part_of_page.resize(if whole { 0 } else { size }, 0);
+            let page = if whole { &mut *now } else { part_of_page.as_mut_slice() };
             let unreadable =
                 |error: ReadError| MemoryError::Unreadable { addr, done, wanted, cause: io::Error::other(error) };
-            if !self.page(&mut look, at / self.page_size, &mut page).map_err(unreadable)? {
+            if !self.page(window, at / self.page_size, page).map_err(unreadable)? {
                 return Ok(false);
             }
-            let part = page.get(skip..).unwrap_or_default();
-            let (now, later) = rest.split_at_mut(part.len().min(rest.len()));
-            now.copy_from_slice(part.get(..now.len()).unwrap_or_default());
+            if !whole {
+                let part = part_of_page.get(skip..).and_then(|part| part.get(..now.len())).unwrap_or_default();
+                now.iter_mut().zip(part).for_each(|(to, from)| *to = *from);
+            }
             done += now.len();
             at = at.saturating_add(now.len() as u64);
             rest = later;

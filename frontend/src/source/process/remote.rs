@@ -1,7 +1,8 @@
 //! Memory of another process, read through the process.
 
 use std::fs::File;
-use std::sync::Arc;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use guestdump_core::block::{Backing, ShortRead};
 
@@ -31,13 +32,16 @@ pub struct RemoteWindow {
     start: u64,
     page_bytes: u64,
     pagemap: Option<PagemapOf>,
+    /// The touched run found last, in offsets: whoever reads it asks again for each piece. Only touched pages are
+    /// remembered: others may be touched at any time.
+    known: Mutex<Range<u64>>,
 }
 
 impl RemoteWindow {
     /// The memory of process `pid` from address `start` on.
     #[must_use]
     pub fn new(pid: u32, start: u64, pagemap: Option<PagemapOf>) -> Self {
-        Self { pid, start, page_bytes: rustix::param::page_size() as u64, pagemap }
+        Self { pid, start, page_bytes: rustix::param::page_size() as u64, pagemap, known: Mutex::new(0..0) }
     }
 
     /// How it is read, for people.
@@ -52,11 +56,19 @@ impl RemoteWindow {
 
     /// Whether the pages from `offset` on were touched, and for how many bytes that holds.
     fn touched(&self, pagemap: &File, offset: u64, limit_bytes: u64) -> (bool, u64) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.contains(&offset) {
+            return (true, known.end - offset);
+        }
         let addr = self.start.saturating_add(offset);
         let into_page = addr % self.page_bytes;
         let pages = limit_bytes.saturating_add(into_page).div_ceil(self.page_bytes);
         let (touched, pages) = pagemap::run(pagemap, addr / self.page_bytes, pages.max(1));
-        (touched, pages.saturating_mul(self.page_bytes).saturating_sub(into_page).max(1))
+        let len = pages.saturating_mul(self.page_bytes).saturating_sub(into_page).max(1);
+        if touched {
+            *known = offset..offset.saturating_add(len);
+        }
+        (touched, len)
     }
 
     /// Reads from the process, all of `buf`.
