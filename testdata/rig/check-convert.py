@@ -14,6 +14,7 @@ One line for each check, then "N checks, M failed"; exit status 1 if any failed.
 """
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -28,8 +29,6 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 GUESTDUMP = os.path.join(HERE, "..", "..", "target", "release", "guestdump")
 CASES = {"x86_64": "x86_64", "x86_64-qemu72": "x86_64", "i386-pae": "i386-pae", "s390x": "s390x"}
 MB = 256
-RAW = ("kdump-raw-zlib", "kdump-raw-lzo")          # QEMU 8.0 and later
-FLAT = ("kdump-zlib", "kdump-lzo")
 # which readers look at which conversion
 ELF_READERS, KDUMP_READERS = ("readelf", "gdb", "drgn", "libkdumpfile"), ("drgn", "libkdumpfile")
 X86_64_READERS = ("crash", "makedumpfile -d 31")
@@ -63,7 +62,9 @@ class Convert:
 
     def make_qemus(self, guest):
         """Every format that this QEMU has."""
-        for name in ("elf", *FLAT, *(RAW if guest.qemu >= (8, 0) else ())):
+        with guest.watch() as monitor:
+            formats = monitor.cmd("query-dump-guest-memory-capability")["formats"]
+        for name in (name for name in formats if name != "win-dmp"):
             self.foreign["QEMU's " + name] = [self.path("qemu-" + name)]
             guest.dump(self.path("qemu-" + name), name)
         with guest.watch() as monitor:
@@ -139,7 +140,7 @@ class Convert:
 
     def read(self, name, paths, elf, kdump):
         """Every reader on what was converted, and on the file as it was."""
-        if name in ("QEMU's kdump-lzo", "QEMU's kdump-raw-lzo", "makedumpfile -l", "makedumpfile -c"):
+        if re.search("lzo|snappy|makedumpfile -l|makedumpfile -c$", name):
             return                              # the same content as its zlib neighbour
         reference = readers.Reference(self.foreign["QEMU's elf"][0], stored(elf))
         more = X86_64_READERS if self.arch == "x86_64" and name.startswith("QEMU") else ()
@@ -198,7 +199,8 @@ def named(path):
 
 def run_case(name, options, report):
     case = Convert(name, options, report)
-    boot = {"RAM": "file", "STOP": "1"}
+    # on a busy host the timer check of an x86 kernel may fail
+    boot = {"RAM": "file", "STOP": "1", "APPEND": "no_timer_check"}
     if name.endswith("qemu72"):
         boot["QEMU_BIN"] = subprocess.run([os.path.join(HERE, "fetch-qemu72.sh")], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
     with rig.Guest("convert-" + name, case.arch, MB, **boot) as guest:
