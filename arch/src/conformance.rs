@@ -12,6 +12,8 @@
     reason = "code of tests"
 )]
 
+pub mod tables;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::abi::{Class, Endian};
@@ -95,8 +97,12 @@ impl PhysMemory for TestMemory {
     }
 
     fn extent(&self, addr: PhysAddr, _limit_bytes: u64) -> Extent {
-        let presence = if self.pages.contains_key(&(addr.0 / PAGE)) { Presence::Data } else { Presence::Absent };
-        Extent { presence, len_bytes: PAGE - addr.0 % PAGE }
+        let page = addr.0 / PAGE;
+        if self.pages.contains_key(&page) {
+            return Extent { presence: Presence::Data, len_bytes: PAGE - addr.0 % PAGE };
+        }
+        let next = self.pages.range(page..).next().map_or(u64::MAX, |(page, _)| page * PAGE);
+        Extent { presence: Presence::Absent, len_bytes: next - addr.0 }
     }
 }
 

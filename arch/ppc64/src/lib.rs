@@ -2,6 +2,7 @@
 //!
 //! What follows "the ISA" below is the Power ISA, version 3.0B, where no other is named.
 
+pub mod hashed;
 pub mod linux;
 pub mod notes;
 pub mod paging;

@@ -1,12 +1,11 @@
-//! Page tables of ppc64: radix trees.
+//! Page tables of ppc64: radix trees, and which of the two kinds a vCPU uses.
 //!
 //! Source: the Power ISA 3.0B, book III, chapter "Storage Control": quadrants of the effective address space,
 //! "Partition Table", "Process Table", "Radix Tree Translation". All of these tables are big-endian, whatever the guest's byte
 //! order. Each directory entry says how many index bits the next directory has; Linux uses 13, 9, 9, 9 with pages of
 //! 4 KiB and 13, 9, 9, 5 with pages of 64 KiB.
 //!
-//! Hashed page tables are not walked: no source tells what is in a vCPU's SLB, and the table of a pseries guest is not
-//! in its memory.
+//! Hashed page tables are walked in [`crate::hashed`].
 
 use guestdump_arch::paging::form::{Entry, Field, Form, Level, Radix, Rights, Root};
 use guestdump_arch::paging::mappings::{Bound, Visitor};
@@ -16,7 +15,8 @@ use guestdump_arch::paging::{Hole, Span, Target};
 use guestdump_arch::{ArchError, Endian, Paging, PhysAddr, PhysMemory, Space, Spans, Vcpu, VirtAddr, VirtRange};
 
 use crate::MSR_HV;
-use crate::registers::{LPCR, MSR, PIDR, PRTBL, PTCR, RADIX_ROOT, RADIX_ROOT_USER};
+use crate::hashed::{Hashed, Where};
+use crate::registers::{LPCR, MSR, PIDR, PRTBL, PTCR, RADIX_ROOT, RADIX_ROOT_USER, SDR1};
 
 /// MSR.DR: data addresses are translated.
 const MSR_DR: u64 = 1 << 4;
@@ -26,6 +26,8 @@ const LPCR_HR: u64 = 1 << 20;
 const TABLE: u64 = 0x0fff_ffff_ffff_f000;
 /// PATS, PRTS: such a table has `1 << (12 + n)` bytes.
 const TABLE_SIZE: u64 = 0x1f;
+/// LPCR.UPRT: segments too are in tables, not in the SLB, where translation is hashed.
+const LPCR_UPRT: u64 = 1 << 22;
 /// V of a directory or page table entry.
 const VALID: u64 = 1 << 63;
 /// L: the entry maps a page.
@@ -217,12 +219,34 @@ impl Spans for Host {
     }
 }
 
+/// By LPCR; where that is not known, of a CPU that knows radix trees nobody gives SDR1.
+fn is_hashed(vcpu: &Vcpu) -> bool {
+    let get = |reg| vcpu.registers.get(reg);
+    get(LPCR).map_or(get(PRTBL).is_none() && get(SDR1).is_some(), |lpcr| lpcr & LPCR_HR == 0)
+}
+
+/// A hashed page table, from SDR1 or, of a hypervisor of ISA 3.0, entry 0 of its partition table.
+fn hashed(arch: &'static str, vcpu: &Vcpu, hypervisor: bool) -> Result<Paging, ArchError> {
+    let get = |reg| vcpu.registers.get(reg);
+    if let Some(lpcr) = get(LPCR).filter(|lpcr| lpcr & LPCR_UPRT != 0) {
+        let what = format!("segment tables of hashed translation are not walked (LPCR.UPRT in lpcr {lpcr:#x})");
+        return Err(ArchError::Unsupported { arch, vcpu: vcpu.id, what });
+    }
+    let needed_for = "a hashed page table (LPCR.HR is 0)";
+    let unknown = |register| ArchError::RegisterUnknown { arch, vcpu: vcpu.id, register, needed_for };
+    let partitions = get(PTCR).filter(|_| hypervisor).map(|ptcr| Where::PartitionTable(PhysAddr(ptcr & TABLE)));
+    let place = get(SDR1).map(Where::Sdr1).or(partitions);
+    let segments = Hashed::segments(&vcpu.registers).ok_or(unknown("slb0"))?;
+    Ok(Paging::Custom(Box::new(Hashed::new(segments, place.ok_or(unknown("sdr1"))?))))
+}
+
 /// How a vCPU translates addresses. In real mode addresses are physical; that the CPU then ignores the upper four bits
 /// is not modelled.
 ///
 /// # Errors
 /// [`ArchError::RegisterUnknown`] if MSR is not known or nothing says where the tables are: that is so for every
-/// pseries guest whose source does not give `prtbl` or `radix_root`, and for hashed page tables, which need the SLB.
+/// pseries guest whose source does not give `prtbl` or `radix_root`, and for hashed page tables, which need the SLB and
+/// `sdr1`. [`ArchError::Unsupported`] of hashed translation with segment tables.
 pub fn paging(arch: &'static str, vcpu: &Vcpu) -> Result<Paging, ArchError> {
     let unknown = |register, needed_for| ArchError::RegisterUnknown { arch, vcpu: vcpu.id, register, needed_for };
     let get = |reg| vcpu.registers.get(reg);
@@ -234,8 +258,8 @@ pub fn paging(arch: &'static str, vcpu: &Vcpu) -> Result<Paging, ArchError> {
     if let Some(root) = get(RADIX_ROOT) {
         return Ok(Paging::Radix(root_directories(root, get(RADIX_ROOT_USER))));
     }
-    if get(LPCR).is_some_and(|lpcr| lpcr & LPCR_HR == 0) {
-        return Err(unknown("slb", "a hashed page table (LPCR.HR is 0)"));
+    if is_hashed(vcpu) {
+        return hashed(arch, vcpu, msr & MSR_HV != 0);
     }
     if let Some(prtbl) = get(PRTBL) {
         return Ok(Paging::Radix(process_table(prtbl, need(PIDR, "pidr")?)));
@@ -266,8 +290,7 @@ pub fn spaces(arch: &'static str, vcpu: &Vcpu) -> Vec<Space> {
 /// # Errors
 /// As [`paging`], where the process table is not known.
 pub fn kernel(arch: &'static str, vcpu: &Vcpu) -> Result<Paging, ArchError> {
-    let is_radix = vcpu.registers.get(LPCR).is_none_or(|lpcr| lpcr & LPCR_HR != 0);
-    match vcpu.registers.get(PRTBL).filter(|_| is_radix) {
+    match vcpu.registers.get(PRTBL).filter(|_| !is_hashed(vcpu)) {
         Some(prtbl) => {
             let Radix { form, mut roots } = process_table(prtbl, 0);
             roots.retain(|root| root.virt.first().0 >> 62 == 3);

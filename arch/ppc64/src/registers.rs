@@ -12,6 +12,9 @@
 //! (address, and a size in the low five bits); `radix_root` is the address of the kernel's root page directory (Linux:
 //! `swapper_pg_dir`), and `radix_root_user` that of the process that runs, both of 64 KiB.
 //!
+//! `slb0` to `slb63` are the entries of the segment lookaside buffer: the high eight bytes as RB of `slbmte` has them, with
+//! ESID and V, the low eight as RS. Entries that a source does not name are not valid, if it names one.
+//!
 //! QEMU's gdbstub has no `prtbl`, its saved device state has (observed with QEMU 10.0.2 and Linux 6.1 on pseries:
 //! 800000001e00000c, where bit 63 says that the tables are radix trees).
 
@@ -19,13 +22,14 @@ use guestdump_arch::{Reg, RegDef};
 
 /// The list: numbered registers with a name of each, then the others.
 macro_rules! ppc64_registers {
-    ($($n:literal $as_vs:literal),*; $($others:expr),* $(,)?) => {
+    ($($n:literal $as_vs:literal),*; $($slb:literal)*; $($others:expr),* $(,)?) => {
         &[
             $(RegDef::aliased(concat!("r", $n), &[concat!("gpr", $n)], 8),)*
             $(RegDef::aliased(concat!("f", $n), &[concat!("fpr", $n)], 8),)*
             $(RegDef::new(concat!("vs", $n, "h"), 8),)*
             $(RegDef::aliased(concat!("vr", $n), &[concat!("vs", $as_vs)], 16),)*
             $($others,)*
+            $(RegDef::new(concat!("slb", $slb), 16),)*
         ]
     };
 }
@@ -34,6 +38,8 @@ macro_rules! ppc64_registers {
 pub static REGISTERS: &[RegDef] = ppc64_registers!(
     0 32, 1 33, 2 34, 3 35, 4 36, 5 37, 6 38, 7 39, 8 40, 9 41, 10 42, 11 43, 12 44, 13 45, 14 46, 15 47,
     16 48, 17 49, 18 50, 19 51, 20 52, 21 53, 22 54, 23 55, 24 56, 25 57, 26 58, 27 59, 28 60, 29 61, 30 62, 31 63;
+    0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31
+    32 33 34 35 36 37 38 39 40 41 42 43 44 45 46 47 48 49 50 51 52 53 54 55 56 57 58 59 60 61 62 63;
     RegDef::aliased("pc", &["nip"], 8),
     RegDef::new("msr", 8),
     RegDef::aliased("cr", &["ccr"], 4),
@@ -59,6 +65,7 @@ pub static REGISTERS: &[RegDef] = ppc64_registers!(
     RegDef::new("prtbl", 8).saved_as("spapr_patb_entry"),
     RegDef::new("radix_root", 8),
     RegDef::new("radix_root_user", 8),
+    RegDef::new("sdr1", 8),
 );
 
 macro_rules! indices {
@@ -124,7 +131,14 @@ indices! {
     RADIX_ROOT = 151;
     /// Root page directory of the process, where somebody knows it.
     RADIX_ROOT_USER = 152;
+    /// Storage description register 1: where the hashed page table is.
+    SDR1 = 153;
+    /// Entry 0 of the SLB; the others follow.
+    SLB0 = 154;
 }
+
+/// Entries of the SLB: of POWER5 to POWER7 64, of others fewer.
+pub const SLB_ENTRIES: u16 = 64;
 
 #[cfg(test)]
 mod tests {
@@ -162,11 +176,14 @@ mod tests {
             (PRTBL, "prtbl"),
             (RADIX_ROOT, "radix_root"),
             (RADIX_ROOT_USER, "radix_root_user"),
+            (SDR1, "sdr1"),
+            (SLB0, "slb0"),
         ];
         for (reg, name) in named {
             assert_eq!(REGISTERS[usize::from(reg.0)].name, name);
         }
-        assert_eq!(REGISTERS.len(), usize::from(RADIX_ROOT_USER.0) + 1);
+        assert_eq!(REGISTERS.len(), usize::from(SLB0.0 + SLB_ENTRIES));
+        assert_eq!(REGISTERS[usize::from(SLB0.0) + 63].name, "slb63");
         let vs63 = &REGISTERS[usize::from(VR0.0) + 31];
         assert_eq!((vs63.name, vs63.aliases), ("vr31", &["vs63"][..]));
     }

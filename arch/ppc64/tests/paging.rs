@@ -5,6 +5,7 @@ mod common;
 
 use common::trees::{Known, Shape, Trees};
 use common::{oracle, read, vcpu};
+use guestdump_arch::conformance::tables::Told;
 use guestdump_arch::conformance::{Random, TestMemory, check_walks, describe, walk_cases};
 use guestdump_arch::paging::walk::Walker;
 use guestdump_arch::paging::{Hole, Span, Target};
@@ -42,6 +43,7 @@ fn random_trees_agree(shape: Shape, known: Known) {
         let trees = Trees::random(shape, known, wild, &mut rng);
         let (paging, memory) = (trees.paging(), trees.memory());
         let mut walker = Walker::new(&paging, &memory);
+        let told = Told::of(&paging, &memory);
         for _ in 0..addresses {
             let virt = trees.address(&mut rng);
             let span = walker.span_at(VirtAddr(virt)).unwrap();
@@ -53,6 +55,7 @@ fn random_trees_agree(shape: Shape, known: Known) {
                 "{virt:#x} of\n{}",
                 fixture()
             );
+            told.check(virt, &expected.text);
             if expected.size > 0 {
                 let around = (virt & !(expected.size - 1), virt | (expected.size - 1));
                 assert_eq!((span.virt.first().0, span.virt.last().0), around, "{virt:#x} of\n{}", fixture());
@@ -199,9 +202,9 @@ fn what_is_missing_is_named() {
     );
     assert_eq!(
         error(&[ON, ("lpcr", 0x3_f008)]),
-        "ppc64: register slb of vCPU 0 is not known, and a hashed page table (LPCR.HR is 0) needs it"
+        "ppc64: register slb0 of vCPU 0 is not known, and a hashed page table (LPCR.HR is 0) needs it"
     );
-    assert!(error(&[ON, ("lpcr", 0x3_f008), ("prtbl", 0x1000), ("pidr", 1)]).contains("register slb of vCPU 0"));
+    assert!(error(&[ON, ("lpcr", 0x3_f008), ("prtbl", 0x1000), ("pidr", 1)]).contains("register slb0 of vCPU 0"));
     assert!(error(&[ON, ("prtbl", 0x1000)]).contains("register pidr of vCPU 0"));
     assert!(error(&[ON_HV, RADIX]).contains("register ptcr of vCPU 0"));
     assert!(error(&[ON_HV, RADIX, ("ptcr", 0x1000)]).contains("register pidr of vCPU 0"));
@@ -221,7 +224,7 @@ fn the_kernel_needs_no_pid() {
     let [root] = radix.roots.as_slice() else { panic!("{:?}", radix.roots) };
     assert_eq!((root.virt.first().0, root.table), (0xc000_0000_0000_0000, PhysAddr(0x1e00_0000)));
     let hashed = kernel(&[ON, ("lpcr", 0x3_f008), ("prtbl", 0x1000)]).unwrap_err().to_string();
-    assert!(hashed.contains("register slb of vCPU 0"), "{hashed}");
+    assert!(hashed.contains("register slb0 of vCPU 0"), "{hashed}");
     let unknown = kernel(&[ON, RADIX]).unwrap_err().to_string();
     assert!(unknown.contains("register prtbl of vCPU 0"), "{unknown}");
 }

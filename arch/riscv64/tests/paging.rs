@@ -6,6 +6,7 @@ mod common;
 
 use common::read;
 use common::tables::Tables;
+use guestdump_arch::conformance::tables::Told;
 use guestdump_arch::conformance::{Random, check_walks, describe};
 use guestdump_arch::paging::walk::Walker;
 use guestdump_arch::paging::{Paging, Target};
@@ -28,12 +29,14 @@ fn random_tables_agree_with_the_naive_walker() {
             let tables = Tables::random(levels, &mut rng);
             let (paging, memory) = (tables.paging(&ARCH), tables.memory());
             let mut walker = Walker::new(&paging, &memory);
+            let told = Told::of(&paging, &memory);
             for _ in 0..60 {
                 let virt = tables.address(&mut rng);
                 let span = walker.span_at(VirtAddr(virt)).unwrap();
                 let expected = tables.naive(virt);
                 let fixture = || tables.fixture(&format!("seed {seed}"), &[virt]);
                 assert_eq!(describe(&paging, &span, virt), expected.text, "{virt:#x} of\n{}", fixture());
+                told.check(virt, &expected.text);
                 if expected.size > 0 {
                     let around = (virt & !(expected.size - 1), virt | (expected.size - 1));
                     assert_eq!((span.virt.first().0, span.virt.last().0), around, "{virt:#x} of\n{}", fixture());

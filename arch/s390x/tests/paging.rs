@@ -6,6 +6,7 @@ mod common;
 use common::naive::{self, Answer};
 use common::tables::{HOME, Shape, Tables};
 use common::{oracle, read};
+use guestdump_arch::conformance::tables::Told;
 use guestdump_arch::conformance::{Random, TestMemory, check_walks, describe, walk_cases};
 use guestdump_arch::paging::Target;
 use guestdump_arch::paging::walk::Walker;
@@ -33,11 +34,13 @@ fn random_tables_agree_with_the_naive_walker() {
         let tables = Tables::random(shape, &mut rng);
         let (paging, memory) = (tables.paging(), tables.memory());
         let mut walker = Walker::new(&paging, &memory);
+        let told = Told::of(&paging, &memory);
         for _ in 0..60 {
             let virt = tables.address(&mut rng);
             let span = walker.span_at(VirtAddr(virt)).unwrap();
             let Answer { text, size, .. } = tables.naive(virt);
             let fixture = || tables.fixture(&format!("seed {seed}"), &[virt]);
+            told.check(virt, &text);
             assert_eq!(describe(&paging, &span, virt), text, "{virt:#x} of\n{}", fixture());
             if size > 0 {
                 let around = (virt & !(size - 1), virt | (size - 1));

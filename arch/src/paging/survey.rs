@@ -128,6 +128,29 @@ impl Survey {
         }
     }
 
+    /// For [`Spans::visit`](super::Spans::visit): a piece of a table, of so many entries, is about to be read. The address
+    /// and the table are where the message says that it ended.
+    ///
+    /// # Errors
+    /// [`Bound`] if these were one too many.
+    pub fn count(&mut self, entries: u64, virt: VirtAddr, level: &'static str, table: PhysAddr) -> Result<(), Bound> {
+        let limit = self.limits.pieces;
+        if self.pieces >= limit {
+            return Err(Bound { excess: Excess::Pieces(limit), virt, level, table });
+        }
+        self.pieces = self.pieces.saturating_add(1);
+        self.entries_read = self.entries_read.wrapping_add(entries);
+        Ok(())
+    }
+
+    /// For [`Spans::visit`](super::Spans::visit): whether a part of a table, told apart by two numbers, is new.
+    pub fn is_first(&mut self, table: PhysAddr, [apart, more]: [u64; 2]) -> bool {
+        let [first, last] = [more >> 32, more & 0xffff_ffff].map(|half| u32::try_from(half).unwrap_or(0));
+        // No radix form has this number.
+        let key = Key { table, apart, first, last, scheme: u32::MAX, shift: 0, level: 0 };
+        self.entered.insert(key, VirtAddr(apart)).is_none()
+    }
+
     fn visit_radix(&mut self, radix: &Radix, memory: &dyn PhysMemory, visitor: &mut dyn Visitor) -> Result<(), Bound> {
         let form = &radix.form;
         let scheme = self.scheme(form);
@@ -184,7 +207,7 @@ impl Survey {
         done
     }
 
-    /// Goes through a table, piece by piece: each ends where a page of memory does.
+    /// Goes through a table, piece by piece: each ends where a page of memory does. What is not in RAM is passed in one step.
     fn table(
         &mut self,
         scene: &Scene<'_>,
@@ -199,16 +222,25 @@ impl Survey {
             let at = PhysAddr(place.table.0.wrapping_add(index.wrapping_mul(size)));
             let here = (PIECE as u64 - at.0 % PIECE as u64).div_ceil(size);
             let next = index.saturating_add(here).min(end);
-            if self.pieces >= self.limits.pieces {
-                return Err(scene.bound(Excess::Pieces(self.limits.pieces), place.at(index), place));
+            self.count(0, place.at(index), scene.name_of(place), place.table)?;
+            let whole = self.piece(scene, place, &Piece { at, indexes: index..next }, buffer, visitor)?;
+            let missing = if whole { 0 } else { absent(scene.memory, at, (end - index).saturating_mul(size)) / size };
+            if missing > 0 {
+                let behind = index.saturating_add(missing).min(end);
+                let virt = place.part(scene, index, behind.saturating_sub(1));
+                visitor.visitor.absent(virt, place.table, number(place.depth));
+                index = behind;
+                continue;
             }
-            self.pieces = self.pieces.saturating_add(1);
-            self.piece(scene, place, &Piece { at, indexes: index..next }, buffer, visitor)?;
+            if !whole {
+                self.torn_piece(scene, place, index..next, visitor)?;
+            }
             index = next;
         }
         Ok(())
     }
 
+    /// Goes through a piece, if all of it is RAM that can be read.
     fn piece(
         &mut self,
         scene: &Scene<'_>,
@@ -216,12 +248,12 @@ impl Survey {
         piece: &Piece,
         buffer: &mut Vec<u8>,
         visitor: &mut Merging<'_>,
-    ) -> Result<(), Bound> {
+    ) -> Result<bool, Bound> {
         let size = usize::from(scene.form.entry_bytes);
         let count = piece.indexes.end.saturating_sub(piece.indexes.start);
         buffer.resize(usize::try_from(count).unwrap_or(0).saturating_mul(size), 0);
         if !matches!(scene.memory.read(piece.at, buffer), Ok(true)) {
-            return self.torn_piece(scene, place, piece, visitor);
+            return Ok(false);
         }
         self.entries_read = self.entries_read.wrapping_add(count);
         // Most entries are zero, which says the same wherever it stands in a table.
@@ -233,7 +265,7 @@ impl Survey {
                 self.entry(scene, place, index, raw, visitor)?;
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// A piece that is not all RAM, or not all readable: entry by entry.
@@ -241,18 +273,11 @@ impl Survey {
         &mut self,
         scene: &Scene<'_>,
         place: &Place,
-        piece: &Piece,
+        indexes: Range<u64>,
         visitor: &mut Merging<'_>,
     ) -> Result<(), Bound> {
         let (size, level) = (u64::from(scene.form.entry_bytes), number(place.depth));
-        let Range { start, end } = piece.indexes;
-        let whole = end.saturating_sub(start).saturating_mul(size);
-        let extent = scene.memory.extent(piece.at, whole);
-        if extent.presence == Presence::Absent && extent.len_bytes >= whole {
-            visitor.visitor.absent(place.part(scene, start, end.saturating_sub(1)), place.table, level);
-            return Ok(());
-        }
-        for index in start..end {
+        for index in indexes {
             let at = PhysAddr(place.table.0.wrapping_add(index.wrapping_mul(size)));
             self.entries_read = self.entries_read.wrapping_add(1);
             match alone(scene.memory, scene.form, at) {
@@ -301,6 +326,12 @@ impl Survey {
             }
         }
     }
+}
+
+/// How many bytes from `at` on, of `len_bytes`, are certainly no RAM.
+fn absent(memory: &dyn PhysMemory, at: PhysAddr, len_bytes: u64) -> u64 {
+    let extent = memory.extent(at, len_bytes);
+    if extent.presence == Presence::Absent { extent.len_bytes.min(len_bytes) } else { 0 }
 }
 
 fn number(depth: usize) -> u8 {

@@ -1,5 +1,6 @@
 //! guestdump's walker against the naive one: on random addresses, and over whole address spaces.
 
+use guestdump_arch::conformance::tables::Told;
 use guestdump_arch::conformance::{Random, describe};
 use guestdump_arch::paging::walk::Walker;
 use guestdump_arch::paging::{Span, Target};
@@ -17,12 +18,14 @@ pub fn random_tables_agree(arch: &dyn Arch, scheme: Scheme, cases: u64, addresse
         let tables = Tables { pse: !rng.one_in(4), ..Tables::random(scheme, &mut rng) };
         let (paging, memory) = (tables.paging(arch), tables.memory());
         let mut walker = Walker::new(&paging, &memory);
+        let told = Told::of(&paging, &memory);
         for _ in 0..addresses {
             let virt = tables.address(&mut rng);
             let span = walker.span_at(VirtAddr(virt)).unwrap();
             let (found, expected) = (describe(&paging, &span, virt), tables.naive(ReservedPs::Invalid, virt));
             let fixture = || tables.fixture(&format!("seed {seed}"), &[virt]);
             assert_eq!(found, expected.text, "{virt:#x} of\n{}", fixture());
+            told.check(virt, &expected.text);
             if expected.size > 0 {
                 let around = (virt & !(expected.size - 1), virt | (expected.size - 1));
                 assert_eq!((span.virt.first().0, span.virt.last().0), around, "{virt:#x} of\n{}", fixture());

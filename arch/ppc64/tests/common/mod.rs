@@ -10,6 +10,7 @@
     reason = "code of tests, of which each test binary uses a part"
 )]
 
+pub mod hash;
 pub mod monitor;
 pub mod naive;
 pub mod oracle;
