@@ -2,6 +2,23 @@
 
 use guestdump_arch::{Class, LinearMap, PhysAddr, PhysRange};
 
+/// Memory and its virtual address: a PT_LOAD that has no place in the file yet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Load {
+    /// `p_vaddr`.
+    pub virt: u64,
+    /// `p_paddr` and `p_memsz`; not empty.
+    pub phys: PhysRange,
+}
+
+impl Load {
+    /// The last virtual address.
+    #[must_use]
+    pub const fn last(&self) -> u64 {
+        self.virt.saturating_add(self.phys.len().saturating_sub(1))
+    }
+}
+
 /// One PT_LOAD.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Segment {
@@ -16,26 +33,32 @@ pub struct Segment {
 /// Alignment of memory in the file, so that a reader can map it: a segment's offset and address agree modulo this.
 const ALIGN: u64 = 4096;
 
-/// The segments of `ranges`, with data from `first_offset` on.
+/// The loads of `ranges` (ascending, disjoint) in a dump without virtual addresses.
 ///
-/// A block is one segment, but for two cases that readers ask for. Where the kernel's linear map starts or ends inside a
-/// block, it is split, so that `p_vaddr` is right on both sides. And where a block at physical 0 would be the only segment, it is
-/// split in two: drgn takes physical addresses for absent when all are 0.
+/// A block is one, but for where the kernel's linear map starts or ends inside: it is split there, so that `p_vaddr` is
+/// right on both sides.
 #[must_use]
-pub fn segments(ranges: &[PhysRange], first_offset: u64, linear: Option<LinearMap>) -> Vec<Segment> {
-    let mut pieces: Vec<PhysRange> = Vec::new();
+pub fn loads(ranges: &[PhysRange], linear: Option<LinearMap>) -> Vec<Load> {
+    let mut loads = Vec::with_capacity(ranges.len());
     for range in ranges {
         let (before, rest) = split_at(*range, Some(linear.map_or(0, |map| map.phys.0)));
         let (mapped, behind) = split_at(rest, linear.map(|map| map.phys.0.saturating_add(map.len_bytes)));
-        pieces.extend([before, mapped, behind].into_iter().filter(|piece| !piece.is_empty()));
+        let parts = [before, mapped, behind].into_iter().filter(|part| !part.is_empty());
+        loads.extend(parts.map(|phys| Load { virt: virt(phys, linear), phys }));
     }
-    if let [only] = pieces.as_slice()
-        && only.start() == PhysAddr(0)
-    {
-        let (low, high) = split_at(*only, Some(only_split(only.len())));
-        pieces = [low, high].into_iter().filter(|piece| !piece.is_empty()).collect();
+    split_only(loads)
+}
+
+/// Splits a load at physical 0 in two where it is the only one: drgn takes physical addresses for absent when all are 0.
+#[must_use]
+pub fn split_only(loads: Vec<Load>) -> Vec<Load> {
+    let [only] = loads.as_slice() else { return loads };
+    if only.phys.start() != PhysAddr(0) {
+        return loads;
     }
-    place(&pieces, first_offset, linear)
+    let (low, high) = split_at(only.phys, Some(only_split(only.phys.len())));
+    let parts = [low, high].into_iter().filter(|part| !part.is_empty());
+    parts.map(|phys| Load { virt: only.virt.wrapping_add(phys.start().0), phys }).collect()
 }
 
 /// Where the only segment is split: at 1 MiB, or at the first page of a smaller one.
@@ -48,18 +71,30 @@ fn split_at(range: PhysRange, at: Option<u64>) -> (PhysRange, PhysRange) {
     (PhysRange::between(range.start(), PhysAddr(at)), PhysRange::between(PhysAddr(at), range.end()))
 }
 
-fn place(pieces: &[PhysRange], first_offset: u64, linear: Option<LinearMap>) -> Vec<Segment> {
-    let mut out: Vec<Segment> = Vec::with_capacity(pieces.len());
+/// Where the memory of `ranges` lies in a file that has room from `first_offset` on: once, however many loads show it.
+#[must_use]
+pub fn data(ranges: &[PhysRange], first_offset: u64) -> Vec<(PhysRange, u64)> {
+    let mut out: Vec<(PhysRange, u64)> = Vec::with_capacity(ranges.len());
     let mut free = first_offset;
-    for phys in pieces {
-        let follows = out.last().is_some_and(|last| last.phys.end() == phys.start());
+    for range in ranges {
+        let follows = out.last().is_some_and(|last| last.0.end() == range.start());
         // Where the file would be longer than any file, the layout refuses it.
         let aligned = free.checked_next_multiple_of(ALIGN).unwrap_or(u64::MAX);
-        let offset = if follows { free } else { aligned.saturating_add(phys.start().0 % ALIGN) };
-        out.push(Segment { virt: virt(*phys, linear), phys: *phys, offset });
-        free = offset.saturating_add(phys.len());
+        let offset = if follows { free } else { aligned.saturating_add(range.start().0 % ALIGN) };
+        out.push((*range, offset));
+        free = offset.saturating_add(range.len());
     }
     out
+}
+
+/// The segments of loads, each of which is part of a piece of `data`.
+#[must_use]
+pub fn place(loads: &[Load], data: &[(PhysRange, u64)]) -> Vec<Segment> {
+    let offset = |at: PhysAddr| {
+        let piece = data.get(data.partition_point(|piece| piece.0.end() <= at));
+        piece.map_or(0, |(range, offset)| offset.saturating_add(at.0.saturating_sub(range.start().0)))
+    };
+    loads.iter().map(|&Load { virt, phys }| Segment { virt, phys, offset: offset(phys.start()) }).collect()
 }
 
 /// `p_vaddr`: the linear map's address where a reader needs it, else the physical address, as QEMU has it.
@@ -69,10 +104,14 @@ fn virt(phys: PhysRange, linear: Option<LinearMap>) -> u64 {
     mapped.map_or(start, |map| map.virt.0.wrapping_add(start - map.phys.0))
 }
 
-/// The class that can hold these segments: ELFCLASS32 is given up when an offset or an end passes 4 GiB.
+/// The class that can hold these segments: ELFCLASS32 is given up when an offset, an end or an address passes 4 GiB.
 #[must_use]
 pub fn class(wanted: Class, segments: &[Segment]) -> Class {
-    let end = segments.iter().map(|segment| segment.offset.saturating_add(segment.phys.len())).max().unwrap_or(0);
+    let largest = |segment: &Segment| {
+        let last = Load { virt: segment.virt, phys: segment.phys }.last();
+        last.max(segment.offset.saturating_add(segment.phys.len()))
+    };
+    let end = segments.iter().map(largest).max().unwrap_or(0);
     if end > u64::from(u32::MAX) { Class::Elf64 } else { wanted }
 }
 
@@ -83,6 +122,10 @@ mod tests {
 
     fn range(start: u64, end: u64) -> PhysRange {
         PhysRange::between(PhysAddr(start), PhysAddr(end))
+    }
+
+    fn segments(ranges: &[PhysRange], first_offset: u64, linear: Option<LinearMap>) -> Vec<Segment> {
+        place(&loads(ranges, linear), &data(ranges, first_offset))
     }
 
     fn shown(segments: &[Segment]) -> Vec<(u64, u64, u64, u64)> {

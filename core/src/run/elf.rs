@@ -8,13 +8,12 @@ use crate::format::elf::layout::ElfLayout;
 use crate::format::elf::write;
 use crate::guest::Guest;
 use crate::plan::Plan;
-use crate::plan::segments::Segment;
 use crate::sink::Sink;
 
 /// Zeros shorter than this are written: one write is cheaper than two with a gap between them.
 const SHORTEST_GAP: usize = 64 << 10;
 
-/// A piece of a segment, and where it goes.
+/// A piece of memory, and where it goes.
 #[derive(Clone, Copy, Debug)]
 struct Piece {
     phys: PhysRange,
@@ -91,12 +90,11 @@ fn add_part(parts: &mut Vec<(usize, usize)>, at: usize, len: usize) {
 }
 
 fn jobs(layout: &ElfLayout) -> impl Iterator<Item = Piece> + Send + use<> {
-    layout.segments.clone().into_iter().flat_map(pieces)
+    layout.data.clone().into_iter().flat_map(pieces)
 }
 
 /// Pieces end at multiples of their size, so that pages are not cut.
-fn pieces(segment: Segment) -> impl Iterator<Item = Piece> + Send {
-    let Segment { phys, offset, .. } = segment;
+fn pieces((phys, offset): (PhysRange, u64)) -> impl Iterator<Item = Piece> + Send {
     let (first, end) = (phys.start().0 / BATCH, phys.end().0.div_ceil(BATCH));
     (first..end).map(move |number| {
         let whole = PhysRange::between(PhysAddr(number * BATCH), PhysAddr((number + 1).saturating_mul(BATCH)));

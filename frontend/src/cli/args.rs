@@ -77,6 +77,12 @@ pub struct PlanOptions {
     /// Which pages may be missing: 0 none, 1 zeros are stored once
     #[arg(long, value_name = "LEVEL", help_heading = "Filter", allow_hyphen_values = true)]
     pub dump_level: Option<String>,
+    /// Say at which virtual addresses memory is, as the page tables of all vCPUs say: for gdb. ELF only
+    #[arg(long, help_heading = "Output")]
+    pub paging: bool,
+    /// With --paging: at most so many segments [default: 1048576]
+    #[arg(long, value_name = "N", help_heading = "Output", allow_hyphen_values = true)]
+    pub max_segments: Option<String>,
     /// Dump memory of devices too: video RAM, firmware, ROMs
     #[arg(long, help_heading = "Filter")]
     pub device_memory: bool,

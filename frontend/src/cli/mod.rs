@@ -11,6 +11,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
+use guestdump_core::arch::ArchError;
 use guestdump_core::plan::PlanError;
 use guestdump_core::run::RunError;
 use thiserror::Error;
@@ -101,6 +102,12 @@ fn plan_hint(error: &PlanError) -> Option<String> {
         }
         PlanError::RangeOutside { .. } => Some("guestdump plan SOURCE lists the guest's memory".to_owned()),
         PlanError::NoMemory => Some("--device-memory dumps memory of devices too".to_owned()),
+        PlanError::KdumpPaging { .. } => Some("take --format elf, or leave --format out".to_owned()),
+        PlanError::FewSegments { .. } => Some("leave --max-segments out".to_owned()),
+        PlanError::NoVcpus => Some("leave --paging out: memory is dumped by physical address then".to_owned()),
+        PlanError::Arch(ArchError::RegisterUnknown { .. } | ArchError::Unsupported { .. }) => Some(
+            "a manifest can give registers of vCPUs; without --paging memory is dumped by physical address".to_owned(),
+        ),
         PlanError::Arch(_) | PlanError::PageSize { .. } | PlanError::Codec { .. } | PlanError::TooLarge { .. } => None,
     }
 }
