@@ -40,6 +40,8 @@ pub enum Command {
     Plan(PlanArgs),
     /// Say everything that a dump says
     Info(InfoArgs),
+    /// Explain how an address is translated, or list everything that is mapped
+    Walk(WalkArgs),
     /// List the formats that can be written
     Formats(ListArgs),
     /// List the architectures and what is supported of each
@@ -132,6 +134,32 @@ pub struct InfoArgs {
     #[arg(value_hint = ValueHint::FilePath)]
     pub file: std::path::PathBuf,
     /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `guestdump walk`
+#[derive(Debug, Args)]
+pub struct WalkArgs {
+    /// Guest: qmp:SOCKET, guest.toml, demo:ARCH, or an existing dump
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub source: String,
+    /// Virtual address
+    #[arg(value_name = "ADDR", required_unless_present = "all", conflicts_with = "all")]
+    pub address: Option<String>,
+    /// List everything that is mapped
+    #[arg(long)]
+    pub all: bool,
+    /// Which vCPU [default: the first]
+    #[arg(long, value_name = "N")]
+    pub cpu: Option<u32>,
+    /// Which of its address spaces [default: the current one]
+    #[arg(long, value_name = "NAME")]
+    pub space: Option<String>,
+    /// Architecture, where the source does not say; see `guestdump arches`
+    #[arg(long, value_name = "NAME")]
+    pub arch: Option<String>,
+    /// Print JSON; with --all one line for each mapping and a summary
     #[arg(long)]
     pub json: bool,
 }

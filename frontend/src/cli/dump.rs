@@ -4,13 +4,14 @@
 use std::time::{Duration, Instant};
 
 use guestdump_core::guest::Guest;
-use guestdump_core::plan::Plan;
+use guestdump_core::plan::mapped::Mapped;
+use guestdump_core::plan::{Body, Plan};
 use guestdump_core::run::{self, RunOptions, Summary};
 use indicatif::HumanBytes;
 use serde_json::json;
 
 use super::args::DumpArgs;
-use super::{CliError, Exit, print, request};
+use super::{CliError, Exit, mapped, print, request};
 use crate::output::{Output, Target};
 use crate::progress::Reporter;
 use crate::signals::Interrupt;
@@ -47,7 +48,8 @@ pub fn run(args: &DumpArgs) -> Result<Exit, CliError> {
     let (pause, disturbed) = pause(resumed)?;
     let report = Report { args, plan: &plan, target: &target, summary: &summary, pause, wall: started.elapsed() };
     report.print()?;
-    Ok(if summary.lost_pages > 0 || disturbed { Exit::Incomplete } else { Exit::Done })
+    let unmapped = plan.mapped.as_ref().is_some_and(Mapped::is_incomplete);
+    Ok(if summary.lost_pages > 0 || disturbed || unmapped { Exit::Incomplete } else { Exit::Done })
 }
 
 /// For how long the guest stood still, and whether somebody let it run meanwhile: the dump is kept then, but it is no
@@ -100,6 +102,9 @@ struct Report<'a> {
 impl Report<'_> {
     fn print(&self) -> Result<(), CliError> {
         self.lost();
+        for warning in self.plan.mapped.as_ref().map(mapped::warnings).unwrap_or_default() {
+            eprintln!("warning: {warning}");
+        }
         if self.args.json {
             let line = format!("{}\n", self.json());
             // A dump on standard output leaves only standard error for words.
@@ -134,10 +139,12 @@ impl Report<'_> {
             Duration::ZERO => "was paused before and still is".to_owned(),
             pause => format!("stood still for {} ms", pause.as_millis()),
         });
+        let mapped = self.plan.mapped.as_ref().map(mapped::lines).unwrap_or_default();
+        let mapped: String = mapped.iter().map(|line| format!("paging: {line}\n")).collect();
         format!(
             "{}: {}, {} of memory in {} ({ratio:.1} to 1), {seconds:.2} s, {rate}/s\n\
              pages: {} in all, {} zero ({} never touched), {} compressed, {} plain, {} lost\n\
-             guest: {pause}; peak memory of guestdump {}\n\
+             {mapped}guest: {pause}; peak memory of guestdump {}\n\
              next: {}\n",
             self.target.name(),
             self.plan.format.name,
@@ -191,6 +198,8 @@ impl Report<'_> {
             "peak_memory_bytes": peak_memory(),
             "release": self.plan.utsname.text("release"),
             "vcpus": self.plan.vcpus,
+            "segments": if let Body::Elf(layout) = &self.plan.body { Some(layout.segments.len()) } else { None },
+            "paging": self.plan.mapped.as_ref().map(mapped::json),
         })
     }
 }

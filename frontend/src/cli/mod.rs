@@ -4,14 +4,17 @@ pub mod args;
 mod dump;
 mod info;
 mod lists;
+mod mapped;
 mod plan;
 mod request;
+mod walk;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 use guestdump_core::arch::ArchError;
+use guestdump_core::arch::paging::walk::WalkError;
 use guestdump_core::plan::PlanError;
 use guestdump_core::run::RunError;
 use thiserror::Error;
@@ -56,6 +59,16 @@ pub enum CliError {
     /// The dump failed on its way.
     #[error(transparent)]
     Run(#[from] RunError),
+    /// Page tables cannot be read.
+    #[error("vCPU {vcpu}, {space} space: {source}")]
+    Walk {
+        /// Which vCPU.
+        vcpu: u32,
+        /// Which of its spaces.
+        space: &'static str,
+        /// Why.
+        source: WalkError,
+    },
     /// The host refuses something else.
     #[error("{what}: {source}")]
     Io {
@@ -73,7 +86,7 @@ impl CliError {
             Self::Usage(..) | Self::Number { .. } | Self::Plan(_) => 2,
             Self::Output(OutputError::Io { .. } | OutputError::NoSpace { .. }) => 1,
             Self::Output(_) | Self::Source(SourceError::Contradiction { .. } | SourceError::NoDemo { .. }) => 2,
-            Self::Source(_) | Self::Run(_) | Self::Io { .. } => 1,
+            Self::Source(_) | Self::Run(_) | Self::Walk { .. } | Self::Io { .. } => 1,
         }
     }
 
@@ -87,7 +100,7 @@ impl CliError {
                 Some("nothing was left behind; kdump-zstd or kdump-zlib take less room than elf".to_owned())
             }
             Self::Number { .. } => Some("for example 4096, 0x1000, 4K, 1G".to_owned()),
-            Self::Run(_) | Self::Io { .. } => None,
+            Self::Run(_) | Self::Walk { .. } | Self::Io { .. } => None,
         }
     }
 }
@@ -153,6 +166,7 @@ fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Dump(args) => dump::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Info(args) => info::run(&args),
+        Command::Walk(args) => walk::run(&args),
         Command::Formats(args) => lists::formats(args.json),
         Command::Arches(args) => lists::arches(args.json),
         Command::Completions { shell } => {

@@ -21,13 +21,21 @@ type ArchChoice = Option<(&'static dyn Arch, Option<Endian>)>;
 /// # Errors
 /// [`CliError::Usage`] for an architecture that does not exist.
 pub fn source(typed: &args::PlanOptions, purpose: Purpose) -> Result<Request, CliError> {
-    let arch: ArchChoice = match &typed.arch {
+    source_of(&typed.source, typed.arch.as_ref(), purpose)
+}
+
+/// The same from its parts.
+///
+/// # Errors
+/// As [`source()`].
+pub fn source_of(source: &str, arch: Option<&String>, purpose: Purpose) -> Result<Request, CliError> {
+    let arch: ArchChoice = match arch {
         None => None,
         Some(name) => Some(arch::by_name(name).ok_or_else(|| unknown("architecture", name, &arch::names()))?),
     };
     // Where the program cannot find itself, the source says that it cannot be watched over.
     let watchdog = std::env::current_exe().ok();
-    Ok(Request { source: typed.source.clone(), arch, purpose, watchdog })
+    Ok(Request { source: source.to_owned(), arch, purpose, watchdog })
 }
 
 /// The plan that is meant, for an output that can seek or cannot.
