@@ -29,7 +29,8 @@ fn notes_of(arch: &'static dyn Arch, endian: Endian, vcpus: Vec<Vcpu>, format: &
     let mut guest = common::guest(arch, endian, vec![(0, BlockKind::Ram, 0x2000, Box::new(Zeros))]);
     guest.vcpus = vcpus;
     let format = format::by_name(format).unwrap();
-    let options = PlanOptions { format, range: None, dump_level: 0, device_memory: false, page_size: None };
+    let options =
+        PlanOptions { format, range: None, dump_level: 0, device_memory: false, page_size: None, paging: None };
     let plan = Plan::new(&guest, &options).unwrap();
     let mut out = Vec::new();
     run(&plan, &guest, &mut Seekable::new(Cursor::new(&mut out)), RunOptions::new(1), &Unobserved).unwrap();
@@ -72,6 +73,7 @@ fn nothing_is_made_up_of_unknown_registers() {
             dump_level: 0,
             device_memory: false,
             page_size: None,
+            paging: None,
         };
         let plan = Plan::new(&guest, &options).unwrap();
         let list: Vec<(&str, u32)> = plan.notes.list.iter().map(|note| (note.0.as_str(), note.1)).collect();

@@ -18,7 +18,7 @@ use guestdump_core::run::{RunOptions, Summary, Unobserved, run};
 use guestdump_core::sink::{Seekable, Sequential};
 
 fn options(format: &'static Format) -> PlanOptions {
-    PlanOptions { format, range: None, dump_level: 1, device_memory: false, page_size: None }
+    PlanOptions { format, range: None, dump_level: 1, device_memory: false, page_size: None, paging: None }
 }
 
 /// The dump as a file; ELF through a pipe if `pipe`.

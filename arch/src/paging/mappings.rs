@@ -103,19 +103,19 @@ pub struct Limits {
     /// Pieces of tables, of at most 4096 bytes each, that are read. A survey holds at most one key of
     /// [`Limits::KEY_BYTES`] for each, in a hash table.
     pub pieces: u32,
-    /// Whether tables that are shared are entered for each of their addresses.
-    pub follow_shared: bool,
+    /// For how many of its addresses a table is entered, at least 1; of the others it is told that they share it.
+    pub addresses: u32,
 }
 
 impl Limits {
     /// Size of what is held of a table.
-    pub const KEY_BYTES: usize = 40;
+    pub const KEY_BYTES: usize = 48;
 }
 
 impl Default for Limits {
-    /// As many pieces as 4 TiB need in pages of 4 KiB, entered once each: 80 MiB of keys.
+    /// As many pieces as 4 TiB need in pages of 4 KiB, entered once each: 96 MiB of keys.
     fn default() -> Self {
-        Self { pieces: 1 << 21, follow_shared: false }
+        Self { pieces: 1 << 21, addresses: 1 }
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! The work is that of the tables that are there. A table is entered once for each level at which it is used: when it
 //! is met again, at the same addresses (the kernel's half of another vCPU) there is nothing new in it, and at other
-//! addresses (a table that several entries share, or that leads back to itself) it is reported as [`Shared`] and only
-//! followed again if that was asked for. What is held is a key for each such table; how many pieces of tables are read
+//! addresses (a table that several entries share, or that leads back to itself) it is entered for as many of them as
+//! [`Limits`] say and reported as [`Shared`] for the others. What is held is a key for each such table; how many pieces of tables are read
 //! is bounded by [`Limits`], whatever the guest has written there.
 
 use core::ops::{ControlFlow, Range};
@@ -45,7 +45,8 @@ struct Scheme {
 #[derive(Debug)]
 pub struct Survey {
     limits: Limits,
-    entered: HashMap<Key, VirtAddr>,
+    /// The first address of each table, and for how many it was entered; the others have keys of their own.
+    entered: HashMap<Key, (VirtAddr, u32)>,
     schemes: HashMap<Scheme, u32>,
     /// What is swapped in the space that is gone through.
     swap: Option<Swap>,
@@ -151,7 +152,7 @@ impl Survey {
         let [first, last] = [more >> 32, more & 0xffff_ffff].map(|half| u32::try_from(half).unwrap_or(0));
         // No radix form has this number.
         let key = Key { table, apart, first, last, scheme: u32::MAX, shift: 0, level: 0 };
-        self.entered.insert(key, VirtAddr(apart)).is_none()
+        self.entered.insert(key, (VirtAddr(apart), 1)).is_none()
     }
 
     fn visit_radix(&mut self, radix: &Radix, memory: &dyn PhysMemory, visitor: &mut dyn Visitor) -> Result<(), Bound> {
@@ -184,20 +185,28 @@ impl Survey {
     fn is_new(&mut self, scene: &Scene<'_>, place: &Place, visitor: &mut Merging<'_>) -> bool {
         let Place { table, first, last, shift, base, .. } = *place;
         let (level, scheme) = (number(place.depth), scene.scheme);
-        let apart = if self.limits.follow_shared { base } else { 0 };
-        match self.entered.entry(Key { table, apart, first, last, scheme, shift, level }) {
+        let key = Key { table, apart: 0, first, last, scheme, shift, level };
+        let (like, entered) = match self.entered.entry(key) {
             Slot::Vacant(slot) => {
-                slot.insert(VirtAddr(base));
-                true
+                slot.insert((VirtAddr(base), 1));
+                return true;
             }
-            Slot::Occupied(slot) if slot.get().0 == base => false,
-            Slot::Occupied(slot) => {
-                let virt = place.virt(scene);
-                let like = VirtAddr(slot.get().0.wrapping_add(virt.first().0.wrapping_sub(base)));
-                visitor.visitor.shared(Shared { virt, like, table, level });
-                false
-            }
+            Slot::Occupied(slot) => *slot.get(),
+        };
+        // What tells the other addresses apart is never 0: no table starts to translate at the last address.
+        let again = Key { apart: !base, ..key };
+        if like.0 == base || self.entered.contains_key(&again) {
+            return false;
         }
+        if entered < self.limits.addresses {
+            self.entered.insert(key, (like, entered.saturating_add(1)));
+            self.entered.insert(again, (VirtAddr(base), 1));
+            return true;
+        }
+        let virt = place.virt(scene);
+        let like = VirtAddr(like.0.wrapping_add(virt.first().0.wrapping_sub(base)));
+        visitor.visitor.shared(Shared { virt, like, table, level });
+        false
     }
 
     fn enter(&mut self, scene: &Scene<'_>, place: Place, visitor: &mut Merging<'_>) -> Result<(), Bound> {

@@ -4,6 +4,7 @@
 //! depend on how well pages compress.
 
 pub mod excluded;
+pub mod mapped;
 pub mod notes;
 pub mod pages;
 pub mod segments;
@@ -18,6 +19,7 @@ use crate::format::kdump::layout::KdumpLayout;
 use crate::format::{Container, Format};
 use crate::guest::Guest;
 use crate::kernel::{self, Utsname};
+use mapped::Mapped;
 use notes::NoteArea;
 
 /// What the user wants.
@@ -33,6 +35,8 @@ pub struct PlanOptions {
     pub device_memory: bool,
     /// Page size of a kdump file, if it is not to be found out.
     pub page_size: Option<u32>,
+    /// Describe memory by the virtual addresses of all vCPUs, with at most so many segments.
+    pub paging: Option<u32>,
 }
 
 /// Why there is no plan.
@@ -65,6 +69,23 @@ pub enum PlanError {
     ElfLevel {
         /// What was wanted.
         level: u8,
+    },
+    /// A kdump file has no virtual addresses.
+    #[error("paging with format {format}: only ELF files say at which virtual addresses memory is")]
+    KdumpPaging {
+        /// Name of the format.
+        format: &'static str,
+    },
+    /// Nobody says where page tables are.
+    #[error("paging of a guest without vCPUs: their registers say where page tables are")]
+    NoVcpus,
+    /// Not even the memory can be described.
+    #[error("at most {wanted} segments: the memory alone needs {ranges}")]
+    FewSegments {
+        /// What was wanted.
+        wanted: u32,
+        /// How many a dump without virtual addresses has.
+        ranges: usize,
     },
     /// No kdump file has such pages.
     #[error("page size {size}: must be a power of two from 4096 to {MAX_PAGE_SIZE}")]
@@ -124,6 +145,8 @@ pub struct Plan {
     pub vcpus: usize,
     /// What the guest's kernel calls itself.
     pub utsname: Utsname,
+    /// What page tables say of the memory, where that was wanted.
+    pub mapped: Option<Mapped>,
     /// The layout.
     pub body: Body,
 }
@@ -144,9 +167,16 @@ impl Plan {
         check_page_size(info.page_size)?;
         let notes = NoteArea::of(guest, &info);
         let excluded = excluded::excluded(guest, &ranges);
+        let mut mapped = None;
         let body = match format.container {
             Container::Elf => {
-                let layout = ElfLayout::new((&ranges, &excluded), &notes, info.class, kernel::linear_map(guest))?;
+                let mut loads = segments::loads(&ranges, kernel::linear_map(guest));
+                if let Some(max_segments) = options.paging {
+                    let found;
+                    (loads, found) = mapped::loads(guest, &ranges, loads, info.class, max_segments)?;
+                    mapped = Some(found);
+                }
+                let layout = ElfLayout::new((&ranges, &excluded), &notes, info.class, &loads)?;
                 info.class = layout.class;
                 Body::Elf(layout)
             }
@@ -164,6 +194,7 @@ impl Plan {
             notes,
             vcpus: guest.vcpus.len(),
             utsname: kernel::utsname(guest, info.uts_machine),
+            mapped,
             body,
         })
     }
@@ -216,6 +247,9 @@ fn check(options: &PlanOptions) -> Result<(), PlanError> {
     }
     if level > 1 {
         return Err(PlanError::DumpLevel { level });
+    }
+    if options.paging.is_some() && format.container == Container::Kdump {
+        return Err(PlanError::KdumpPaging { format: format.name });
     }
     if let Some(size) = options.page_size {
         check_page_size(size)?;

@@ -13,13 +13,12 @@ use crate::format::elf::layout::ElfLayout;
 use crate::format::elf::write;
 use crate::guest::Guest;
 use crate::plan::Plan;
-use crate::plan::segments::Segment;
 use crate::sink::{SharedSink, Sink};
 
 /// Pages of zeros in a shorter run than this are written: a write costs as much as a few pages do.
 const SHORTEST_GAP: usize = 16 << 10;
 
-/// A piece of a segment, and where it goes.
+/// A piece of memory, and where it goes.
 #[derive(Clone, Copy, Debug)]
 struct Piece {
     stretch: Stretch,
@@ -125,11 +124,10 @@ fn add_part(parts: &mut Vec<(usize, usize)>, states: &[PageState], at: usize, le
 }
 
 fn jobs<'a>(layout: &ElfLayout, memory: &'a dyn PhysMemory) -> impl Iterator<Item = Piece> + Send + use<'a> {
-    layout.segments.clone().into_iter().flat_map(move |segment| pieces(segment, memory))
+    layout.data.clone().into_iter().flat_map(move |stored| pieces(stored, memory))
 }
 
-fn pieces(segment: Segment, memory: &dyn PhysMemory) -> impl Iterator<Item = Piece> + Send {
-    let Segment { phys, offset, .. } = segment;
+fn pieces((phys, offset): (PhysRange, u64), memory: &dyn PhysMemory) -> impl Iterator<Item = Piece> + Send {
     stretches(memory, phys)
         .map(move |stretch| Piece { stretch, offset: offset + (stretch.area.start().0 - phys.start().0) })
 }

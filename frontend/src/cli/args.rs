@@ -57,6 +57,8 @@ pub enum Command {
     Map(MapArgs),
     /// Print the kernel's log of a dump or a guest
     Dmesg(DmesgArgs),
+    /// Explain how an address is translated, or list everything that is mapped
+    Walk(WalkArgs),
     /// List the formats that can be written
     Formats(ListArgs),
     /// List the architectures and what is supported of each
@@ -100,6 +102,12 @@ pub struct PlanOptions {
     /// Which pages may be missing: 0 none, 1 zeros are stored once
     #[arg(long, value_name = "LEVEL", help_heading = "Filter", allow_hyphen_values = true)]
     pub dump_level: Option<String>,
+    /// Say at which virtual addresses memory is, as the page tables of all vCPUs say: for gdb. ELF only
+    #[arg(long, help_heading = "Output")]
+    pub paging: bool,
+    /// With --paging: at most so many segments [default: 1048576]
+    #[arg(long, value_name = "N", help_heading = "Output", allow_hyphen_values = true)]
+    pub max_segments: Option<String>,
     /// Dump memory of devices too: video RAM, firmware, ROMs
     #[arg(long, help_heading = "Filter")]
     pub device_memory: bool,
@@ -224,6 +232,32 @@ pub struct DmesgArgs {
     #[arg(long, value_name = "NAME")]
     pub arch: Option<String>,
     /// Print JSON: a line about the log, then one for each record
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `guestdump walk`
+#[derive(Debug, Args)]
+pub struct WalkArgs {
+    /// Guest: qmp:SOCKET, guest.toml, demo:ARCH, or an existing dump
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub source: String,
+    /// Virtual address
+    #[arg(value_name = "ADDR", required_unless_present = "all", conflicts_with = "all")]
+    pub address: Option<String>,
+    /// List everything that is mapped
+    #[arg(long)]
+    pub all: bool,
+    /// Which vCPU [default: the first]
+    #[arg(long, value_name = "N")]
+    pub cpu: Option<u32>,
+    /// Which of its address spaces [default: the current one]
+    #[arg(long, value_name = "NAME")]
+    pub space: Option<String>,
+    /// Architecture, where the source does not say; see `guestdump arches`
+    #[arg(long, value_name = "NAME")]
+    pub arch: Option<String>,
+    /// Print JSON; with --all one line for each mapping and a summary
     #[arg(long)]
     pub json: bool,
 }

@@ -4,14 +4,15 @@
 use std::time::{Duration, Instant};
 
 use guestdump_core::guest::Guest;
-use guestdump_core::plan::Plan;
+use guestdump_core::plan::mapped::Mapped;
+use guestdump_core::plan::{Body, Plan};
 use guestdump_core::run::{self, Summary};
 use indicatif::HumanBytes;
 use serde_json::json;
 
 use super::args::DumpArgs;
 use super::tuning::Tuning;
-use super::{CliError, Exit, print, request};
+use super::{CliError, Exit, mapped, print, request};
 use crate::output::{Output, Target};
 use crate::progress::Reporter;
 use crate::signals::Interrupt;
@@ -61,7 +62,8 @@ pub fn run(args: &DumpArgs) -> Result<Exit, CliError> {
         damage: &guest.past.damage,
     };
     report.print()?;
-    let incomplete = summary.lost_pages > 0 || !guest.past.damage.is_empty();
+    let unmapped = plan.mapped.as_ref().is_some_and(Mapped::is_incomplete);
+    let incomplete = summary.lost_pages > 0 || !guest.past.damage.is_empty() || unmapped;
     Ok(if incomplete || disturbed { Exit::Incomplete } else { Exit::Done })
 }
 
@@ -111,6 +113,9 @@ struct Report<'a> {
 impl Report<'_> {
     fn print(&self) -> Result<(), CliError> {
         self.lost();
+        for warning in self.plan.mapped.as_ref().map(mapped::warnings).unwrap_or_default() {
+            eprintln!("warning: {warning}");
+        }
         if self.args.json {
             let line = format!("{}\n", self.json());
             // A dump on standard output leaves only standard error for words.
@@ -145,10 +150,12 @@ impl Report<'_> {
             Duration::ZERO => "was paused before and still is".to_owned(),
             pause => format!("stood still for {} ms", pause.as_millis()),
         });
+        let mapped = self.plan.mapped.as_ref().map(mapped::lines).unwrap_or_default();
+        let mapped: String = mapped.iter().map(|line| format!("paging: {line}\n")).collect();
         format!(
             "{}: {}, {} of memory in {} ({ratio:.1} to 1), {seconds:.2} s, {rate}/s\n\
              pages: {} in all, {} zero ({} never touched), {} compressed, {} plain, {} shared, {} lost\n\
-             guest: {pause}; peak memory of guestdump {}\n\
+             {mapped}guest: {pause}; peak memory of guestdump {}\n\
              next: {}\n",
             self.target.name(),
             self.plan.format.name,
@@ -206,6 +213,8 @@ impl Report<'_> {
             "peak_memory_bytes": peak_memory(),
             "release": self.plan.utsname.text("release"),
             "vcpus": self.plan.vcpus,
+            "segments": if let Body::Elf(layout) = &self.plan.body { Some(layout.segments.len()) } else { None },
+            "paging": self.plan.mapped.as_ref().map(mapped::json),
         })
     }
 }

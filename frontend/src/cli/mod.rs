@@ -6,15 +6,19 @@ mod dump;
 mod info;
 mod lists;
 mod map;
+mod mapped;
 mod plan;
 mod request;
 mod tuning;
 mod verify;
+mod walk;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
+use guestdump_core::arch::ArchError;
+use guestdump_core::arch::paging::walk::WalkError;
 use guestdump_core::kernel::dmesg::DmesgError;
 use guestdump_core::plan::PlanError;
 use guestdump_core::run::RunError;
@@ -70,6 +74,16 @@ pub enum CliError {
     /// The dump failed on its way.
     #[error(transparent)]
     Run(#[from] RunError),
+    /// Page tables cannot be read.
+    #[error("vCPU {vcpu}, {space} space: {source}")]
+    Walk {
+        /// Which vCPU.
+        vcpu: u32,
+        /// Which of its spaces.
+        space: &'static str,
+        /// Why.
+        source: WalkError,
+    },
     /// The host refuses something else.
     #[error("{what}: {source}")]
     Io {
@@ -88,7 +102,7 @@ impl CliError {
             Self::Output(OutputError::Io { .. } | OutputError::NoSpace { .. }) => 1,
             Self::Output(_) | Self::Source(SourceError::Contradiction { .. } | SourceError::NoDemo { .. }) => 2,
             Self::Source(SourceError::NoArch { .. } | SourceError::Several { .. } | SourceError::Raw { .. }) => 2,
-            Self::Source(_) | Self::Dmesg { .. } | Self::Run(_) | Self::Io { .. } => 1,
+            Self::Source(_) | Self::Dmesg { .. } | Self::Run(_) | Self::Walk { .. } | Self::Io { .. } => 1,
         }
     }
 
@@ -106,7 +120,7 @@ impl CliError {
             ),
             Self::Dmesg { .. } => None,
             Self::Number { .. } => Some("for example 4096, 0x1000, 4K, 1G".to_owned()),
-            Self::Run(_) | Self::Io { .. } => None,
+            Self::Run(_) | Self::Walk { .. } | Self::Io { .. } => None,
         }
     }
 }
@@ -121,6 +135,12 @@ fn plan_hint(error: &PlanError) -> Option<String> {
         }
         PlanError::RangeOutside { .. } => Some("guestdump plan SOURCE lists the guest's memory".to_owned()),
         PlanError::NoMemory => Some("--device-memory dumps memory of devices too".to_owned()),
+        PlanError::KdumpPaging { .. } => Some("take --format elf, or leave --format out".to_owned()),
+        PlanError::FewSegments { .. } => Some("leave --max-segments out".to_owned()),
+        PlanError::NoVcpus => Some("leave --paging out: memory is dumped by physical address then".to_owned()),
+        PlanError::Arch(ArchError::RegisterUnknown { .. } | ArchError::Unsupported { .. }) => Some(
+            "a manifest can give registers of vCPUs; without --paging memory is dumped by physical address".to_owned(),
+        ),
         PlanError::Arch(_) | PlanError::PageSize { .. } | PlanError::Codec { .. } | PlanError::TooLarge { .. } => None,
     }
 }
@@ -170,6 +190,7 @@ fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Verify(args) => verify::run(&args),
         Command::Map(args) => map::run(&args),
         Command::Dmesg(args) => dmesg::run(&args),
+        Command::Walk(args) => walk::run(&args),
         Command::Formats(args) => lists::formats(args.json),
         Command::Arches(args) => lists::arches(args.json),
         Command::Completions { shell } => {

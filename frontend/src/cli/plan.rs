@@ -8,7 +8,7 @@ use guestdump_core::plan::{Body, Plan, class_name};
 use serde_json::{Value, json};
 
 use super::args::PlanArgs;
-use super::{CliError, Exit, print, request};
+use super::{CliError, Exit, mapped, print, request};
 use crate::source::{self, Purpose};
 
 /// Runs the command.
@@ -101,6 +101,13 @@ fn body(out: &mut String, plan: &Plan) -> std::fmt::Result {
     match &plan.body {
         Body::Elf(layout) => {
             writeln!(out, "segments      {}", layout.segments.len())?;
+            let mapped = plan.mapped.as_ref();
+            for line in mapped.map(mapped::lines).unwrap_or_default() {
+                writeln!(out, "paging        {line}")?;
+            }
+            for line in mapped.map(mapped::warnings).unwrap_or_default() {
+                writeln!(out, "warning       {line}")?;
+            }
             for load in &layout.segments {
                 let (phys, len) = (load.phys.start().0, load.phys.len());
                 writeln!(
@@ -143,6 +150,7 @@ fn json(plan: &Plan, guest: &Guest) -> Value {
         .iter()
         .map(|(name, n_type, len)| json!({"name": name, "type": n_type, "length": len}))
         .collect();
+    let segments = if let Body::Elf(layout) = &plan.body { Some(layout.segments.len()) } else { None };
     json!({
         "schema": 1,
         "format": plan.format.name,
@@ -160,6 +168,8 @@ fn json(plan: &Plan, guest: &Guest) -> Value {
         "excluded_bytes": plan.excluded_bytes(),
         "source_damage": guest.past.damage,
         "notes": notes,
+        "segments": segments,
+        "paging": plan.mapped.as_ref().map(mapped::json),
         "file_bytes_at_most": plan.file_len(),
         "remarks": guest.remarks,
     })

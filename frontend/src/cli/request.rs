@@ -3,6 +3,7 @@
 use guestdump_core::arch::{self, Arch, Endian, PhysAddr, PhysRange};
 use guestdump_core::format::{self, Format};
 use guestdump_core::plan::PlanOptions;
+use guestdump_core::plan::mapped::MAX_SEGMENTS;
 
 use super::CliError;
 use super::args;
@@ -51,6 +52,7 @@ pub fn source_named(name: &str, arch: Option<&str>, purpose: Purpose) -> Result<
 pub fn plan(typed: &args::PlanOptions, seekable: bool) -> Result<PlanOptions, CliError> {
     let format = match &typed.format {
         Some(name) => by_name(name)?,
+        None if typed.paging => by_name("elf")?,
         None => by_name(if seekable { DEFAULT.0 } else { DEFAULT.1 })?,
     };
     let number = |option, text: &Option<String>| {
@@ -71,7 +73,31 @@ pub fn plan(typed: &args::PlanOptions, seekable: bool) -> Result<PlanOptions, Cl
     }
     let too_large = |size: u64| usage(format!("--page-size {size}: no page is that large"));
     let page_size = page_size.map(|size| u32::try_from(size).map_err(|_| too_large(size))).transpose()?;
-    Ok(PlanOptions { format, range, dump_level, device_memory: typed.device_memory, page_size })
+    let paging = paging(typed.paging, number("--max-segments", &typed.max_segments)?)?;
+    if paging.is_some() && format.container == format::Container::Kdump {
+        return Err(guestdump_core::plan::PlanError::KdumpPaging { format: format.name }.into());
+    }
+    Ok(PlanOptions { format, range, dump_level, device_memory: typed.device_memory, page_size, paging })
+}
+
+/// How many segments a dump with virtual addresses may have, if it is to be one.
+fn paging(wanted: bool, most: Option<u64>) -> Result<Option<u32>, CliError> {
+    let usage = |text: String, hint: &str| Err(CliError::Usage(text, Some(hint.to_owned())));
+    match (wanted, most) {
+        (false, None) => Ok(None),
+        (false, Some(most)) => usage(
+            format!("--max-segments {most} without --paging"),
+            "a dump without --paging has a segment for each block of memory",
+        ),
+        (true, None) => Ok(Some(MAX_SEGMENTS)),
+        (true, Some(most)) => match u32::try_from(most) {
+            Ok(most) if most < u32::MAX => Ok(Some(most)),
+            _ => usage(
+                format!("--max-segments {most}: an ELF file counts them with 32 bits"),
+                "leave it out for 1048576",
+            ),
+        },
+    }
 }
 
 fn range(begin: Option<u64>, length: Option<u64>) -> Result<Option<PhysRange>, CliError> {

@@ -46,7 +46,7 @@ pub fn walks(guest: &Guest, addresses: [u64; 5]) {
 
 /// What is told is what the walker finds, at both ends and where a table is shared; and no more than the limit is read.
 fn survey(walker: &mut Walker<'_>, paging: &Paging, memory: &dyn PhysMemory) {
-    const LIMITS: Limits = Limits { pieces: 1024, follow_shared: false };
+    const LIMITS: Limits = Limits { pieces: 1024, addresses: 1 };
     let mut told = Told::default();
     let mut survey = Survey::new(LIMITS);
     let _ = survey.visit(paging, memory, &mut told);

@@ -26,7 +26,7 @@ const PIECE: u64 = 4096;
 
 /// Everything in that format.
 pub fn options(format: &'static Format) -> PlanOptions {
-    PlanOptions { format, range: None, dump_level: 1, device_memory: true, page_size: None }
+    PlanOptions { format, range: None, dump_level: 1, device_memory: true, page_size: None, paging: None }
 }
 
 /// Plans a dump of a guest, and if it is small writes it, opens it and compares.

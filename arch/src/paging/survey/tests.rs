@@ -180,7 +180,7 @@ fn moved(told: &Told) -> BTreeMap<u64, u64> {
 proptest! {
     #[test]
     fn followed_tables_are_what_each_page_says(memory in tables()) {
-        let (told, _) = survey(&whole(TABLES), &memory, Limits { follow_shared: true, ..Limits::default() });
+        let (told, _) = survey(&whole(TABLES), &memory, Limits { addresses: u32::MAX, ..Limits::default() });
         prop_assert_eq!(told.pages(), judged(&memory, TABLES));
         prop_assert!(told.shared.is_empty());
         let firsts: Vec<_> = told.mappings.iter().map(|mapping| mapping.virt.first()).collect();
@@ -225,11 +225,24 @@ fn self_pointers_are_entered_once_for_each_level() {
     assert_eq!(moved(&told).len(), 4096);
 }
 
+/// Each of the tables below is entered for so many of its addresses, whatever leads there.
+#[test]
+fn self_pointers_are_entered_for_a_few_addresses() {
+    let mut memory = TestMemory::default();
+    (0..16).for_each(|index| put(&mut memory, TABLES, index, TABLES | VALID));
+    for addresses in [1, 2, 7] {
+        let (told, survey) = survey(&whole(TABLES), &memory, Limits { addresses, ..Limits::default() });
+        assert_eq!(survey.pieces_read(), 1 + 2 * addresses);
+        assert_eq!(told.mappings.len(), 16 * addresses as usize);
+        assert_eq!(moved(&told).len(), 4096);
+    }
+}
+
 #[test]
 fn the_bound_names_its_place() {
     let mut memory = TestMemory::default();
     (0..16).for_each(|index| put(&mut memory, TABLES, index, TABLES | VALID));
-    let mut survey = Survey::new(Limits { pieces: 5, follow_shared: true });
+    let mut survey = Survey::new(Limits { pieces: 5, addresses: u32::MAX });
     let mut told = Told::default();
     let bound = survey.visit(&whole(TABLES), &memory, &mut told).unwrap_err();
     assert_eq!(bound.to_string(), "more than 5 pieces of page tables: stopped before 0x30000, low at 0x100000");
@@ -374,5 +387,5 @@ fn an_entry_that_cannot_be_read_is_told_and_the_others_are_read() {
 /// The number that the docs of [`Limits`] name.
 #[test]
 fn a_key_has_its_documented_size() {
-    assert_eq!(size_of::<(Key, VirtAddr)>(), Limits::KEY_BYTES);
+    assert_eq!(size_of::<(Key, (VirtAddr, u32))>(), Limits::KEY_BYTES);
 }

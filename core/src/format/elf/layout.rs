@@ -4,11 +4,12 @@
 //! headers or more (PN_XNUM, System V ABI), notes, memory. Program headers stand straight behind the ELF header, where
 //! makedumpfile looks for them whatever `e_phoff` says; there are no other section headers.
 
-use guestdump_arch::{Class, LinearMap, PhysRange};
+use guestdump_arch::{Class, PhysRange};
 
 use crate::plan::PlanError;
+use crate::plan::excluded::without;
 use crate::plan::notes::NoteArea;
-use crate::plan::segments::{self, Segment};
+use crate::plan::segments::{self, Load, Segment};
 
 /// Sizes of the ELF header, a program header and a section header, in bytes (System V ABI).
 #[must_use]
@@ -30,8 +31,10 @@ const MAX_FILE: u64 = i64::MAX as u64;
 pub struct ElfLayout {
     /// Class that all offsets fit in.
     pub class: Class,
-    /// PT_LOAD segments.
+    /// PT_LOAD segments. Several may show the same memory.
     pub segments: Vec<Segment>,
+    /// The memory in the file, and at which offset: ascending, disjoint.
+    pub data: Vec<(PhysRange, u64)>,
     /// Offset of the section header table; 0 without one.
     pub section_headers: u64,
     /// Offset of the note area.
@@ -43,7 +46,8 @@ pub struct ElfLayout {
 }
 
 impl ElfLayout {
-    /// Lays a file out for memory of which a part is left out.
+    /// Lays out a file with the memory of `ranges`, of which the `excluded` is left out (both ascending, disjoint), and
+    /// segments for `loads`, which are parts of it.
     ///
     /// # Errors
     /// [`PlanError::TooLarge`] for more segments than `sh_info` can count.
@@ -51,24 +55,25 @@ impl ElfLayout {
         (ranges, excluded): (&[PhysRange], &[PhysRange]),
         notes: &NoteArea,
         class: Class,
-        linear: Option<LinearMap>,
+        loads: &[Load],
     ) -> Result<Self, PlanError> {
-        let layout = Self::of_class((ranges, excluded), notes, class, linear)?;
+        let stored: Vec<PhysRange> = ranges.iter().flat_map(|range| without(*range, excluded)).collect();
+        let segments = segments::cut(loads, excluded);
+        let layout = Self::of_class(&stored, notes, class, segments)?;
         match segments::class(class, &layout.segments) {
             same if same == class => Ok(layout),
-            wider => Self::of_class((ranges, excluded), notes, wider, linear),
+            wider => Self::of_class(&stored, notes, wider, layout.segments),
         }
     }
 
     fn of_class(
-        (ranges, excluded): (&[PhysRange], &[PhysRange]),
+        stored: &[PhysRange],
         notes: &NoteArea,
         class: Class,
-        linear: Option<LinearMap>,
+        mut segments: Vec<Segment>,
     ) -> Result<Self, PlanError> {
         let (ehdr, phdr, shdr) = header_sizes(class);
-        // How many segments there are does not depend on where they lie.
-        let count = segments::segments(ranges, excluded, 0, linear).len() as u64 + 1;
+        let count = segments.len() as u64 + 1;
         if count > u64::from(u32::MAX) {
             return Err(PlanError::TooLarge { what: "number of segments", value: count, limit: u64::from(u32::MAX) });
         }
@@ -80,12 +85,13 @@ impl ElfLayout {
             (0, headers_end)
         };
         let notes_len = notes.bytes.len() as u64;
-        let segments = segments::segments(ranges, excluded, notes_offset + notes_len, linear);
-        let data_end = segments.iter().map(|segment| segment.offset.saturating_add(segment.phys.len())).max();
+        let data = segments::data(stored, notes_offset + notes_len);
+        let data_end = data.last().map(|(range, offset)| offset.saturating_add(range.len()));
         let file_len = data_end.unwrap_or(notes_offset + notes_len);
         if file_len > MAX_FILE {
             return Err(PlanError::TooLarge { what: "length of the file", value: file_len, limit: MAX_FILE });
         }
-        Ok(Self { class, segments, section_headers, notes_offset, notes_len, file_len })
+        segments::place(&mut segments, &data);
+        Ok(Self { class, segments, data, section_headers, notes_offset, notes_len, file_len })
     }
 }

@@ -1,0 +1,235 @@
+//! The virtual addresses of a dump's memory, as the page tables of all vCPUs say: the plan of `--paging`.
+//!
+//! What is planned here is a list of loads: one for each run of mapped memory, and one for each run that nothing maps, so
+//! that no page is lost. How tables are read is the business of the architectures; what a guest wrote into them decides
+//! neither how long this takes nor how much it holds.
+
+mod home;
+mod pieces;
+
+use core::ops::ControlFlow;
+
+use guestdump_arch::paging::mappings::{Bound, Limits, Mapping, Shared, Visitor};
+use guestdump_arch::paging::survey::Survey;
+use guestdump_arch::paging::walk::WalkError;
+use guestdump_arch::{ArchError, Class, PhysAddr, PhysMemory, PhysRange, Space, Vcpu, VirtRange};
+
+use super::PlanError;
+use super::segments::{self, Load};
+use crate::guest::Guest;
+use pieces::{Pieces, Push};
+
+/// PT_LOADs that a dump has at most, where the user says nothing: 56 MiB of program headers.
+pub const MAX_SEGMENTS: u32 = 1 << 20;
+
+/// A table that tables lead to at more addresses than this is described for so many. Linux has some with thousands: the
+/// 65,536 aliases of one page for espfix (x86_64), the shadow of memory without objects (KASAN). Tables that lead to
+/// themselves have more than anybody can write down.
+pub const ADDRESSES: u32 = 16;
+
+/// What bounded the description of the tables. All memory is in the dump all the same.
+#[derive(Clone, Debug)]
+pub struct Stopped {
+    /// The vCPU whose tables were gone through.
+    pub vcpu: u32,
+    /// The address space.
+    pub space: &'static str,
+    /// What there was too much of, and where.
+    pub bound: Bound,
+}
+
+impl core::fmt::Display for Stopped {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "vCPU {}, {} space: {}", self.vcpu, self.space, self.bound)
+    }
+}
+
+/// Something that was found at several places: how often, and the first of them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Counted<T> {
+    /// How often.
+    pub count: u64,
+    /// The first.
+    pub first: Option<T>,
+}
+
+impl<T> Default for Counted<T> {
+    fn default() -> Self {
+        Self { count: 0, first: None }
+    }
+}
+
+impl<T> Counted<T> {
+    fn add(&mut self, first: impl FnOnce() -> T) {
+        self.count = self.count.saturating_add(1);
+        self.first.get_or_insert_with(first);
+    }
+}
+
+/// What tables say of a dump's memory.
+#[derive(Clone, Debug, Default)]
+pub struct Mapped {
+    /// Number of loads whose addresses are from tables. The others are memory that nothing maps.
+    pub mappings: usize,
+    /// Number of loads that tables say nothing of.
+    pub rest: usize,
+    /// Bytes of the dump's memory that something maps.
+    pub mapped_bytes: u64,
+    /// Bytes that nothing maps.
+    pub unmapped_bytes: u64,
+    /// Bytes of virtual addresses that lead to devices or to nothing. They are left out.
+    pub outside_bytes: u64,
+    /// Bytes of virtual addresses that lead to memory that this dump leaves out.
+    pub left_out_bytes: u64,
+    /// Tables at further addresses, which are not described.
+    pub shared: Counted<Shared>,
+    /// Tables that are not in RAM: the addresses that they would translate.
+    pub absent: Counted<(VirtRange, PhysAddr)>,
+    /// Tables that could not be read: why.
+    pub unreadable: Counted<String>,
+    /// What ended it early.
+    pub stopped: Option<Stopped>,
+    /// Address spaces that were gone through.
+    pub spaces: usize,
+    /// Entries of tables that were read.
+    pub entries_read: u64,
+}
+
+impl Mapped {
+    /// Whether virtual addresses are missing that the dump should have.
+    #[must_use]
+    pub const fn is_incomplete(&self) -> bool {
+        self.stopped.is_some() || self.unreadable.count > 0
+    }
+}
+
+/// The loads of `ranges` (ascending, disjoint) for at most `max_segments` of them, and what is to be said about it.
+/// `plain` are those of a dump without virtual addresses: they are taken where no vCPU translates.
+///
+/// # Errors
+/// [`PlanError::Arch`] for a vCPU whose translation is not known, [`PlanError::NoVcpus`],
+/// [`PlanError::FewSegments`] if not even the memory fits.
+pub fn loads(
+    guest: &Guest,
+    ranges: &[PhysRange],
+    plain: Vec<Load>,
+    class: Class,
+    max_segments: u32,
+) -> Result<(Vec<Load>, Mapped), PlanError> {
+    let most = usize::try_from(max_segments).unwrap_or(usize::MAX);
+    // Each mapping may leave one more run of memory that nothing maps.
+    let room =
+        most.checked_sub(plain.len()).ok_or(PlanError::FewSegments { wanted: max_segments, ranges: plain.len() })? / 2;
+    let spaces = spaces(guest)?;
+    let mut collector = Collector { guest, ranges, pieces: Pieces::new(ranges, room), mapped: Mapped::default() };
+    if spaces.iter().all(|(_, space)| space.paging.as_ref().is_ok_and(|paging| !paging.is_on())) {
+        let mapped_bytes = plain.iter().map(|load| load.phys.len()).sum();
+        return Ok((plain, Mapped { mapped_bytes, ..collector.mapped }));
+    }
+    collector.survey(&spaces, guest.memory.as_ref());
+    let Collector { pieces, mut mapped, .. } = collector;
+    let mut loads = pieces.finish();
+    let rest = home::unmapped(ranges, &loads);
+    let bytes = |ranges: &[PhysRange]| ranges.iter().fold(0_u64, |sum, range| sum.saturating_add(range.len()));
+    mapped.unmapped_bytes = bytes(&rest);
+    mapped.mapped_bytes = bytes(ranges).saturating_sub(mapped.unmapped_bytes);
+    mapped.mappings = loads.len();
+    loads.extend(home::place(&rest, &loads, class));
+    mapped.rest = loads.len() - mapped.mappings;
+    order(&mut loads);
+    Ok((segments::split_only(loads), mapped))
+}
+
+/// The order of loads in the file. TODO
+fn order(loads: &mut [Load]) {
+    loads.sort_unstable_by_key(|load| (load.phys.start(), load.virt));
+}
+
+/// Every known space of every vCPU, in order.
+fn spaces(guest: &Guest) -> Result<Vec<(&Vcpu, Space)>, PlanError> {
+    if guest.vcpus.is_empty() {
+        return Err(PlanError::NoVcpus);
+    }
+    let mut all = Vec::new();
+    for vcpu in &guest.vcpus {
+        let mut refused: Option<ArchError> = None;
+        let before = all.len();
+        for space in guest.arch.spaces(vcpu) {
+            match space.paging {
+                Ok(_) => all.push((vcpu, space)),
+                Err(error) => refused = refused.or(Some(error)),
+            }
+        }
+        if let Some(error) = refused.filter(|_| all.len() == before) {
+            return Err(error.into());
+        }
+    }
+    Ok(all)
+}
+
+/// Takes what a survey tells.
+struct Collector<'a> {
+    guest: &'a Guest,
+    ranges: &'a [PhysRange],
+    pieces: Pieces<'a>,
+    mapped: Mapped,
+}
+
+impl Collector<'_> {
+    fn survey(&mut self, spaces: &[(&Vcpu, Space)], memory: &dyn PhysMemory) {
+        let mut survey = Survey::new(Limits { addresses: ADDRESSES, ..Limits::default() });
+        for (vcpu, space) in spaces {
+            let Ok(paging) = &space.paging else { continue };
+            if let Err(bound) = survey.visit(paging, memory, self) {
+                self.mapped.stopped = Some(Stopped { vcpu: vcpu.id, space: space.name, bound });
+                break;
+            }
+            self.mapped.spaces += usize::from(paging.is_on());
+        }
+        self.mapped.entries_read = survey.entries_read();
+    }
+
+    /// Counts addresses that lead to nothing in the dump.
+    fn outside(&mut self, range: PhysRange) {
+        let blocks = &self.guest.blocks;
+        let from = blocks.partition_point(|block| block.range.end() <= range.start());
+        let here = blocks.iter().skip(from).take_while(|block| block.range.start() < range.end());
+        let known: u64 = here.map(|block| block.range.intersect(range).len()).sum();
+        self.mapped.left_out_bytes = self.mapped.left_out_bytes.saturating_add(known);
+        self.mapped.outside_bytes = self.mapped.outside_bytes.saturating_add(range.len() - known);
+    }
+}
+
+impl Visitor for Collector<'_> {
+    /// Splits at the borders of ranges, and leaves out what lies in none.
+    fn mapping(&mut self, mapping: Mapping) -> ControlFlow<()> {
+        let Mapping { virt, phys, .. } = mapping;
+        let last = phys.0.saturating_add(virt.len_minus_one());
+        let whole = PhysRange::between(phys, PhysAddr(last.saturating_add(1)));
+        let mut at = phys;
+        let from = self.ranges.partition_point(|range| range.end() <= phys);
+        for range in self.ranges.iter().skip(from).take_while(|range| range.start() < whole.end()) {
+            let part = range.intersect(whole);
+            self.outside(PhysRange::between(at, part.start()));
+            let virt = virt.first().0.wrapping_add(part.start().0 - phys.0);
+            if self.pieces.push(Load { virt, phys: part }) == Push::Full {
+                return ControlFlow::Break(());
+            }
+            at = part.end();
+        }
+        self.outside(PhysRange::between(at, whole.end()));
+        ControlFlow::Continue(())
+    }
+
+    fn shared(&mut self, shared: Shared) {
+        self.mapped.shared.add(|| shared);
+    }
+
+    fn absent(&mut self, virt: VirtRange, table: PhysAddr, _level: u8) {
+        self.mapped.absent.add(|| (virt, table));
+    }
+
+    fn unreadable(&mut self, _virt: VirtRange, error: &WalkError) {
+        self.mapped.unreadable.add(|| error.to_string());
+    }
+}
