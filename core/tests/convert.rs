@@ -20,7 +20,7 @@ use guestdump_core::sink::Seekable;
 use proptest::prelude::*;
 
 fn options(format: &'static Format) -> PlanOptions {
-    PlanOptions { format, range: None, dump_level: 1, device_memory: false, page_size: None }
+    PlanOptions { format, range: None, dump_level: 1, device_memory: false, page_size: None, paging: None }
 }
 
 fn written(guest: &Guest, format: &'static Format) -> (Vec<u8>, Summary) {

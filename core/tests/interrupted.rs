@@ -33,7 +33,8 @@ fn kdump_files_are_marked_until_the_last_byte() {
         let endian = arch.identity().endians[0];
         let guest = common::sample(arch, endian);
         for format in format::ALL.iter().filter(|format| format.name.starts_with("kdump-raw-")) {
-            let options = PlanOptions { format, range: None, dump_level: 1, device_memory: false, page_size: None };
+            let options =
+                PlanOptions { format, range: None, dump_level: 1, device_memory: false, page_size: None, paging: None };
             let plan = Plan::new(&guest, &options).unwrap();
             let dump = |asked| {
                 let mut out = Vec::new();

@@ -41,6 +41,7 @@ fn write(arch: &'static dyn Arch, endian: Endian, path: &Path) {
         dump_level: 0,
         device_memory: false,
         page_size: None,
+        paging: None,
     };
     let plan = Plan::new(&guest, &options).unwrap();
     let mut sink = Seekable::new(std::fs::File::create(path).unwrap());

@@ -21,7 +21,7 @@ use proptest::prelude::*;
 
 fn written(guest: &Guest, format: &str, page_size: Option<u32>) -> Vec<u8> {
     let format = format::by_name(format).unwrap();
-    let options = PlanOptions { format, range: None, dump_level: 1, device_memory: false, page_size };
+    let options = PlanOptions { format, range: None, dump_level: 1, device_memory: false, page_size, paging: None };
     let plan = Plan::new(guest, &options).unwrap();
     let (mut out, threads) = (Vec::new(), RunOptions::new(1));
     if format.flattened {
