@@ -1,0 +1,336 @@
+#!/usr/bin/env python3
+"""check-paging.py [GUEST...]   the virtual addresses of our dumps of real guests, against their page tables.
+
+Every guest is booted and stopped, and dumped with --paging.  Walkers of our own (tables.py) go through the tables in the guest's
+RAM file from registers that QEMU's monitor and gdbstub tell: every pair of a virtual and a physical address in the dump is in the
+tables of some vCPU, and every present page of RAM of every vCPU is in the dump.  Then QEMU's `info tlb` and `info mem`, gdb, drgn and
+`guestdump walk` are asked.  One line for each check, then "N checks, M failed".  $GUESTDUMP: the program.
+"""
+import collections
+import json
+import os
+import random
+import re
+import subprocess
+import sys
+import tempfile
+
+import elf_reader
+import gdb_stub
+import guest as rig
+import tables
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+PROGRAM = os.environ.get("GUESTDUMP", os.path.join(HERE, "..", "..", "target", "release", "guestdump"))
+GUESTS = {
+    "x86_64": ("x86_64", {}),                                       # five levels
+    "x86_64-4level": ("x86_64", {"CPU_OVERRIDE": "Skylake-Client-v3"}),
+    "i386-pae": ("i386-pae", {}),
+    "i386": ("i386", {}),
+    "aarch64": ("aarch64", {}),
+    "s390x": ("s390x", {}),
+    "ppc64le": ("ppc64le", {}),
+}
+ADDRESSES = 16          # a table is described for so many of its addresses (guestdump dump --help)
+UNMAPPED = 1 << 63      # 64-bit files have memory that nothing maps at its physical address and this
+BANNER = re.compile(rb"Linux version \d[^\0\n]{60,400}\n\0")
+SAMPLES = 200
+
+
+class Report:
+    def __init__(self):
+        self.count = self.failed = 0
+
+    def check(self, guest, what, ok, detail=""):
+        self.count, self.failed = self.count + 1, self.failed + (not ok)
+        print("%s %s: %s %s" % ("ok  " if ok else "FAIL", guest, what, detail), flush=True)
+
+
+# ------------------------------------------------------------------------------------------------- runs of pairs of addresses
+
+def clipped(leaves, pieces):
+    """(virtual - physical, physical, end) of each part in RAM."""
+    for virt, phys, size in leaves:
+        for start, length, _ in pieces:
+            low, high = max(phys, start), min(phys + size, start + length)
+            if low < high:
+                yield virt - phys, low, high
+
+
+def merged(runs):
+    """Sorted, joined where they touch."""
+    out = []
+    for distance, low, high in sorted(runs):
+        if out and out[-1][0] == distance and low <= out[-1][2]:
+            out[-1][2] = max(out[-1][2], high)
+        else:
+            out.append([distance, low, high])
+    return out
+
+
+def without(runs, others):
+    """What `runs` have and `others` have not; both merged."""
+    by_distance, out = collections.defaultdict(list), []
+    for distance, low, high in others:
+        by_distance[distance].append((low, high))
+    for distance, low, high in runs:
+        for start, end in by_distance[distance]:
+            if start < high and end > low:
+                if start > low:
+                    out.append([distance, low, start])
+                low = max(low, end)
+        if low < high:
+            out.append([distance, low, high])
+    return out
+
+
+def size(runs):
+    return sum(high - low for _, low, high in runs)
+
+
+def shown(runs):
+    return "%d runs, %d bytes%s" % (len(runs), size(runs), "".join(", %x at %x" % (d + low, low) for d, low, _ in runs[:3]))
+
+
+# ------------------------------------------------------------------------------------------------------------ what QEMU says
+
+def printed(monitor, pattern):
+    """{name: value} of each vCPU from `info registers -a`."""
+    parts = monitor.hmp("info registers -a").split("CPU#")[1:]
+    return [{name.lower(): int(value, 16) for name, value in re.findall(pattern, part)} for part in parts]
+
+
+def x86(ram, monitor, symbols):
+    for vcpu in printed(monitor, r"\b(CR0|CR3|CR4|EFER)=([0-9a-f]+)"):
+        if not vcpu["cr0"] >> 31:
+            continue
+        if vcpu.get("efer", 0) & 0x400:
+            yield tables.x86_long(ram, vcpu["cr3"], 5 if vcpu["cr4"] >> 12 & 1 else 4)
+        elif vcpu["cr4"] >> 5 & 1:
+            yield tables.x86_pae(ram, vcpu["cr3"])
+        else:
+            yield tables.x86_32(ram, vcpu["cr3"], vcpu["cr4"] >> 4 & 1)
+
+
+def aarch64(ram, monitor, symbols):
+    with gdb_stub.Stub(monitor) as stub:
+        vcpus = stub.registers(("ttbr0_el1", "ttbr1_el1", "tcr_el1"), "little")
+    for vcpu in vcpus:
+        yield tables.aarch64(ram, vcpu["ttbr0_el1"], vcpu["ttbr1_el1"], vcpu["tcr_el1"])
+
+
+def s390x(ram, monitor, symbols):
+    with gdb_stub.Stub(monitor) as stub:
+        prefixes = [vcpu["prefix"] for vcpu in stub.registers(("prefix",), "big")]
+    for prefix, vcpu in zip(prefixes, printed(monitor, r"\b(C01|C07|C13)=([0-9a-f]+)")):
+        for asce in sorted(set(vcpu.values())):
+            yield tables.s390x(ram, asce, prefix)
+
+
+def ppc64(ram, monitor, symbols):
+    """The process table is where the kernel's variable `process_tb` says; its linear map starts at 3 << 62."""
+    linear = 3 << 62
+    at, = ram.words(symbols["process_tb"] - linear, 1, "<Q")
+    with gdb_stub.Stub(monitor) as stub:
+        pids = [vcpu["pidr"] for vcpu in stub.registers(("pidr",), "big")]
+    for pid in pids:
+        yield tables.ppc64(ram, at - linear, pid)
+
+
+SPACES = {"x86_64": x86, "i386-pae": x86, "i386": x86, "aarch64": aarch64, "s390x": s390x, "ppc64le": ppc64}
+
+
+def symbols_of(arch):
+    """Addresses of symbols in the kernel's vmlinux, and its path, if the rig has one."""
+    path = os.path.join(rig.RIG, "cache", arch, "vmlinux")
+    if not os.path.exists(path):
+        return {}, None
+    lines = subprocess.run(["nm", path], check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
+    return {name: int(at, 16) for at, _, name in (line.split() for line in lines if len(line.split()) == 3)}, path
+
+
+# ------------------------------------------------------------------------------------------------------------------ checks
+
+class Tables:
+    """The leaves of all vCPUs."""
+
+    def __init__(self, spaces, pieces):
+        self.leaves, self.firsts, places = {}, [], collections.defaultdict(set)
+        for walk in spaces:
+            found = list(walk)
+            self.firsts.append([leaf[:3] for leaf in found])
+            for virt, phys, length, way in found:
+                self.leaves[virt, phys, length] = way
+                for level, table, base in way:
+                    places[level, table].add(base)
+        many = {table for table, bases in places.items() if len(bases) > ADDRESSES}
+        self.runs = merged(clipped(self.leaves, pieces))
+        few = [leaf for leaf, way in self.leaves.items() if not any(step[:2] in many for step in way)]
+        self.needed = merged(clipped(few, pieces))
+        # of a table with more addresses, so many are described: each page in it has one
+        self.pages = merged((0, low, high) for _, low, high in self.runs)
+
+
+def check_pairs(report, name, elf, known):
+    loads = [(load.p_vaddr, load.p_paddr, load.p_memsz) for load in elf.loads]
+    report.check(name, "no pair twice", size(merged((v - p, p, p + n) for v, p, n in loads)) == sum(load[2] for load in loads), "%d loads" % len(loads))
+    mapped = {(low, high) for _, low, high in known.pages}
+    is_rest = lambda p, n: not any(low < p + n and high > p for low, high in mapped)
+    rest = [load for load in loads if is_rest(load[1], load[2])]
+    ours = merged((v - p, p, p + n) for v, p, n in loads if not is_rest(p, n))
+    invented = without(ours, known.runs)
+    report.check(name, "every pair is in the tables", bool(ours) and not invented, shown(invented) if invented else shown(ours)[:60])
+    missing = without(known.needed, ours)
+    report.check(name, "every page of the tables is here", bool(known.needed) and not missing,
+                 shown(missing) if missing else "%d bytes in %d leaves; %d bytes of aliases more" % (size(known.needed), len(known.leaves), size(known.runs) - size(known.needed)))
+    unseen = without(known.pages, merged((0, p, p + n) for _, p, n in loads))
+    report.check(name, "every mapped page has an address", not unseen, shown(unseen))
+    used = sorted((virt, virt + length) for virt, _, length in known.leaves)
+    collides = [v for v, _, n in rest if any(low < v + n and high > v for low, high in used)]
+    in_window = elf.bits == 32 or all(v == p + UNMAPPED for v, p, _ in rest)
+    report.check(name, "what nothing maps is where nothing is mapped", not collides and in_window, "%d loads, %d bytes" % (len(rest), sum(n for _, _, n in rest)))
+
+
+def check_memory(report, name, elf, ram):
+    """All memory is in the dump, as it is in the guest."""
+    covered = merged((0, load.p_paddr, load.p_paddr + load.p_filesz) for load in elf.loads)
+    lost = without([[0, start, start + length] for start, length, _ in ram.pieces], covered)
+    report.check(name, "all memory is in the dump", not lost, shown(lost))
+    rng, bad = random.Random(1), 0
+    for load in rng.sample(elf.loads, min(SAMPLES, len(elf.loads))):
+        at = rng.randrange(load.p_memsz) & ~0xfff
+        bad += elf.file.at(load.p_offset + at, 4096) != ram.read(load.p_paddr + at, 4096)
+    report.check(name, "loads show their memory", not bad, "%d bad" % bad)
+
+
+def check_monitor(report, name, said, known):
+    rows = [(int(virt, 16), int(phys, 16)) for virt, phys in re.findall(r"^([0-9a-f]+): ([0-9a-f]+) \S+$", said[0], re.M)]
+    ours = [leaf[:2] for leaf in known.firsts[0]]
+    # QEMU lists them in the order of the tables, with the addresses of the low half first
+    wrong = set(rows) ^ set(ours)
+    report.check(name, "info tlb", bool(rows) and not wrong, "%d pages %s" % (len(rows), ["%x:%x" % pair for pair in sorted(wrong)[:3]]))
+    if len(said) < 2:
+        return
+    rows = [(int(first, 16), int(last, 16)) for first, last in re.findall(r"^([0-9a-f]+)-([0-9a-f]+) ", said[1], re.M)]
+    mask = (1 << 48) - 1
+    joined = lambda runs: {(low, high) for _, low, high in merged((0, low & mask, (low & mask) + length) for low, length in runs)}
+    wrong = joined((low, high - low) for low, high in rows) ^ joined((virt, length) for virt, _, length in known.firsts[0])
+    report.check(name, "info mem", bool(rows) and not wrong, "%d ranges %s" % (len(rows), ["%x-%x" % pair for pair in sorted(wrong)[:3]]))
+
+
+def check_gdb(report, name, path, ram, known, symbols):
+    """gdb prints the kernel's banner at every virtual address of it, whatever tables lead there."""
+    wanted = {}
+    for at in ram.find(b"Linux version "):
+        text = BANNER.match(ram.read(at, 512) or b"")
+        for virt, phys, length in known.leaves if text and b"debian-kernel" in text.group() else ():
+            if phys <= at < phys + length and at + 512 <= phys + length:
+                wanted[virt + at - phys] = text.group()[:40].decode()
+    commands = [arg for at in wanted for arg in ("-ex", "x/s 0x%x" % at)]
+    out = subprocess.run(["gdb-multiarch", "-q", "-batch", "-nx", "-ex", "set print elements 60", "-ex", "core " + path] + commands,
+                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True).stdout
+    read = {int(at, 16): text for at, text in re.findall(r'^(0x[0-9a-f]+)[^:\n]*:\s+"(.*)', out, re.M)}
+    wrong = ["%x" % at for at, text in wanted.items() if not read.get(at, "").startswith(text)]
+    report.check(name, "gdb reads the kernel's banner by virtual address", bool(wanted) and not wrong, "%d addresses %s" % (len(wanted), wrong[:3]))
+    if "linux_banner" in symbols:
+        offset = re.search(rb"\nKERNELOFFSET=([0-9a-f]+)\n", b"".join(note.desc for note in elf_reader.Elf(path).notes if note.name == "VMCOREINFO"))
+        at = symbols["linux_banner"] + (int(offset.group(1), 16) if offset else 0)
+        report.check(name, "gdb reads linux_banner", at in wanted and at in read, "at %x" % at)
+
+
+DRGN = """
+import json, sys, drgn
+program, vmlinux, pairs = drgn.Program(), sys.argv[2], json.load(sys.stdin)
+program.set_core_dump(sys.argv[1])
+if vmlinux:
+    program.load_debug_info([vmlinux])
+bad = 0
+for virt, text in pairs:
+    try:
+        bad += program.read(virt, 64).hex() != text
+    except drgn.FaultError as error:
+        bad += 1
+        print(error, file=sys.stderr)
+print(bad)
+"""
+
+
+def check_drgn(report, name, arch, plain, ram, known, elf, vmlinux):
+    """drgn goes through the kernel's tables itself, in a dump without virtual addresses."""
+    if arch.startswith("i386"):
+        return print("     %s: drgn has no page walk for i386" % name)
+    # on s390x the kernel's space is the one whose table is swapper_pg_dir: the lowest addresses are its own
+    half = [load for load in elf.loads if load.p_vaddr >> 63 and load.p_vaddr >> 60 != 8] if arch != "s390x" else \
+        [load for load in elf.loads if load.p_vaddr == load.p_paddr]
+    rng = random.Random(2)
+    pairs = []
+    for load in rng.sample(half, min(SAMPLES, len(half))):
+        at = rng.randrange(load.p_memsz) & ~0xfff
+        pairs.append((load.p_vaddr + at, ram.read(load.p_paddr + at, 64).hex()))
+    done = subprocess.run([sys.executable, "-c", DRGN, plain, vmlinux or ""], input=json.dumps(pairs), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    report.check(name, "drgn's own walk agrees", bool(pairs) and done.stdout.strip() == "0", "%d addresses %s" % (len(pairs), done.stdout.strip() + done.stderr[-300:]))
+
+
+def check_walk(report, name, guest, known):
+    """`guestdump walk --all` of the first vCPU's current space: no page that our own walker does not find."""
+    out = subprocess.run([PROGRAM, "walk", "qmp:" + guest.socket, "--all", "--json"], stdout=subprocess.PIPE, text=True)
+    events = [json.loads(line) for line in out.stdout.splitlines()]
+    rows = merged((e["virt"] - e["phys"], e["phys"], e["phys"] + e["last"] + 1 - e["virt"]) for e in events if e["event"] == "mapping")
+    theirs = merged((virt - phys, phys, phys + length) for virt, phys, length in known.leaves)
+    invented = without(rows, theirs)
+    report.check(name, "walk --all", out.returncode == 0 and bool(rows) and not invented, shown(invented) if invented else "%d runs" % len(rows))
+    rng, bad = random.Random(3), []
+    for virt, phys, length in rng.sample(known.firsts[0], min(8, len(known.firsts[0]))):
+        out = subprocess.run([PROGRAM, "walk", "qmp:" + guest.socket, hex(virt + length - 1), "--json"], stdout=subprocess.PIPE, text=True)
+        if json.loads(out.stdout or "{}").get("phys") != phys + length - 1:
+            bad.append("%x" % virt)
+    report.check(name, "walk ADDR", not bad, " ".join(bad))
+
+
+def dump(guest, path, *options):
+    done = subprocess.run([PROGRAM, "dump", "qmp:" + guest.socket, "-o", path, "--format", "elf", "--force", "--progress", "never", *options],
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise RuntimeError("dump %s: %d %s" % (options, done.returncode, done.stderr[-300:]))
+    for line in re.findall(r"^paging: .*", done.stderr, re.M):
+        print("     %s: %s" % (guest.name, line))
+
+
+def run(report, name):
+    arch, settings = GUESTS[name]
+    symbols, vmlinux = symbols_of(arch)
+    with rig.Guest("paging-" + name, arch, 512, RAM="file", STOP="1", **settings) as guest, tempfile.TemporaryDirectory(prefix="guestdump-paging-") as where:
+        ram = tables.Ram(guest.ram_file(), guest.memory_map()[0])
+        path, plain = os.path.join(where, "paging.elf"), os.path.join(where, "plain.elf")
+        dump(guest, path, "--paging")
+        dump(guest, plain)
+        # the socket takes one client at a time
+        with guest.watch() as monitor:
+            known = Tables(SPACES[arch](ram, monitor, symbols), ram.pieces)
+            # with five levels QEMU 10.0 prints nothing, or is busy for minutes
+            five = any(vcpu["cr4"] >> 12 & 1 for vcpu in printed(monitor, r"\b(CR4)=([0-9a-f]+)"))
+            asked = ("info tlb",) if five else ("info tlb", "info mem")
+            said = [monitor.hmp(line) for line in asked if SPACES[arch] is x86]
+        elf = elf_reader.Elf(path)
+        check_pairs(report, name, elf, known)
+        check_memory(report, name, elf, ram)
+        if said:
+            check_monitor(report, name, said, known)
+        check_gdb(report, name, path, ram, known, symbols)
+        check_drgn(report, name, arch, plain, ram, known, elf, vmlinux)
+        check_walk(report, name, guest, known)
+
+
+def main(argv):
+    report = Report()
+    for name in argv or GUESTS:
+        try:
+            run(report, name)
+        except Exception as error:              # one broken guest must not hide the others
+            report.check(name, "guest", False, "%s: %s" % (type(error).__name__, error))
+    print("%d checks, %d failed" % (report.count, report.failed))
+    return 1 if report.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
