@@ -53,7 +53,9 @@ fn place(pieces: &[PhysRange], first_offset: u64, linear: Option<LinearMap>) -> 
     let mut free = first_offset;
     for phys in pieces {
         let follows = out.last().is_some_and(|last| last.phys.end() == phys.start());
-        let offset = if follows { free } else { free.next_multiple_of(ALIGN).saturating_add(phys.start().0 % ALIGN) };
+        // Where the file would be longer than any file, the layout refuses it.
+        let aligned = free.checked_next_multiple_of(ALIGN).unwrap_or(u64::MAX);
+        let offset = if follows { free } else { aligned.saturating_add(phys.start().0 % ALIGN) };
         out.push(Segment { virt: virt(*phys, linear), phys: *phys, offset });
         free = offset.saturating_add(phys.len());
     }

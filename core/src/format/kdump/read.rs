@@ -69,13 +69,17 @@ impl Headers {
 /// Finds the ABI and byte order by which the header makes sense.
 fn headers(file: &dyn DumpFile) -> Result<Headers, ReadError> {
     let bytes = read_part(file, "main header", 0, file.len().min(464))?;
-    for endian in [Endian::Little, Endian::Big] {
-        for (word, u64_align) in ABIS {
-            let abi = CAbi { word, u64_align, endian };
+    let orders = [Endian::Little, Endian::Big];
+    let abis =
+        || orders.iter().flat_map(|endian| ABIS.map(|(word, u64_align)| CAbi { word, u64_align, endian: *endian }));
+    // max_mapnr of a 32-bit header is where a 64-bit one has block_size: a header with bitmaps makes more sense than one
+    // without.
+    for empty in [false, true] {
+        for abi in abis() {
             let main = abi.place(HEADER);
-            if plausible(&main, &bytes) {
+            if plausible(&main, &bytes, empty) {
                 let found = with_abi(file, abi, main, &bytes)?;
-                if u64_align == 8 || !padded(&found)? {
+                if abi.u64_align == 8 || !padded(&found)? {
                     return Ok(found);
                 }
             }
@@ -91,7 +95,7 @@ fn padded(headers: &Headers) -> Result<bool, ReadError> {
     Ok(headers.abi.word == 4 && (machine.starts_with("arm") || machine == "ppc"))
 }
 
-fn plausible(main: &CStruct, bytes: &[u8]) -> bool {
+fn plausible(main: &CStruct, bytes: &[u8], empty: bool) -> bool {
     let get = |name| main.get(bytes, name).unwrap_or(u64::MAX);
     let size = get("block_size");
     let bitmap = get("bitmap_blocks").saturating_mul(size).saturating_mul(4);
@@ -99,6 +103,7 @@ fn plausible(main: &CStruct, bytes: &[u8]) -> bool {
     (1..=6).contains(&version)
         && size.is_power_of_two()
         && (4096..=MAX_PAGE_SIZE as u64).contains(&size)
+        && (empty || get("bitmap_blocks") > 0)
         && (get("max_mapnr") == u64::from(u32::MAX) || bitmap >= get("max_mapnr"))
 }
 
@@ -199,14 +204,16 @@ struct Pages {
     bitmap2: u64,
     bitmap_len: u64,
     desc_offset: u64,
-    /// Bits of the second bitmap before each piece, and their sum.
-    before: Vec<u64>,
+    /// Pieces of the second bitmap that have bits: their numbers, and how many bits there are before each.
+    before: Vec<(u64, u64)>,
+    /// Bits of the second bitmap.
+    dumped: u64,
     decoders: Tools,
 }
 
 impl core::fmt::Debug for Pages {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "Pages({} of {} bytes)", self.before.last().unwrap_or(&0), self.page_size)
+        write!(f, "Pages({} of {} bytes)", self.dumped, self.page_size)
     }
 }
 
@@ -237,6 +244,7 @@ impl Pages {
             bitmap_len,
             desc_offset,
             before: Vec::new(),
+            dumped: 0,
             decoders: Mutex::new(Vec::new()),
         };
         this.count()?;
@@ -245,16 +253,18 @@ impl Pages {
 
     fn count(&mut self) -> Result<(), ReadError> {
         let mut sum = 0_u64;
-        let mut before = vec![0];
         let mut piece = vec![0; PIECE as usize];
         let mut at = 0;
         while at < self.bitmap_len {
             self.file.read_at(self.bitmap2 + at, &mut piece)?;
-            sum += piece.iter().map(|byte| u64::from(byte.count_ones())).sum::<u64>();
-            before.push(sum);
+            let bits = piece.iter().map(|byte| u64::from(byte.count_ones())).sum::<u64>();
+            if bits > 0 {
+                self.before.push((at / PIECE, sum));
+            }
+            sum += bits;
             at += PIECE;
         }
-        self.before = before;
+        self.dumped = sum;
         let end = self.desc_offset.saturating_add(sum.saturating_mul(DESC_LEN));
         if end > self.file.len() {
             let (offset, len, file_len) = (self.desc_offset, sum.saturating_mul(DESC_LEN), self.file.len());
@@ -288,13 +298,13 @@ impl Pages {
         }
         // In one file of a split set the second bitmap speaks of the others too.
         let split = headers.sub("split")? != 0;
-        let dumped = self.before.last().copied().unwrap_or(0);
+        let dumped = self.dumped;
         Ok((runs, if split { 0 } else { memory.saturating_sub(dumped) }))
     }
 
     /// How pages are stored: number of descriptors by codec.
     fn stored(&self) -> Result<Vec<(String, u64)>, ReadError> {
-        let total = self.before.last().copied().unwrap_or(0);
+        let total = self.dumped;
         let mut counts: Vec<(u32, u64)> = Vec::new();
         let mut piece = vec![0; 4096 * DESC_LEN as usize];
         let mut at = 0;
@@ -340,7 +350,8 @@ impl Pages {
         }
         let whole = piece.iter().take(at).map(|byte| u64::from(byte.count_ones())).sum::<u64>();
         let below = u64::from((own & ((1 << (bit % 8)) - 1)).count_ones());
-        let before = usize::try_from(number).ok().and_then(|number| self.before.get(number)).copied().unwrap_or(0);
+        let index = self.before.binary_search_by_key(&number, |piece| piece.0).unwrap_or(usize::MAX);
+        let before = self.before.get(index).map_or(0, |piece| piece.1);
         let mut bytes = [0; DESC_LEN as usize];
         self.file.read_at(self.desc_offset + (before + whole + below) * DESC_LEN, &mut bytes)?;
         Ok(Some(self.decode(&bytes)))
