@@ -99,7 +99,7 @@ fn planned(guest: &Guest, options: &PlanOptions) -> (Vec<Segment>, Mapped) {
 fn written(guest: &Guest, options: &PlanOptions) -> Vec<u8> {
     let plan = Plan::new(guest, options).unwrap();
     let mut out = Vec::new();
-    run(&plan, guest, &mut Seekable::new(Cursor::new(&mut out)), RunOptions { threads: 1 }, &Unobserved).unwrap();
+    run(&plan, guest, &mut Seekable::new(Cursor::new(&mut out)), RunOptions::new(1), &Unobserved).unwrap();
     out
 }
 
