@@ -1,13 +1,12 @@
 #!/bin/sh
 # setup.sh   on a Debian 12 machine, as root: QEMU (10.0 from backports, else 7.2) and the programs that read dumps.
-# Idempotent; does nothing when everything is there.  ALL_QEMU=1 installs the emulators of every architecture, not only x86's.
+# Idempotent; does nothing when everything is there.
 set -eu
 . "$(dirname "$0")/archs.sh"
 export DEBIAN_FRONTEND=noninteractive
 readers="crash makedumpfile python3-libkdumpfile gdb-multiarch binutils liblzo2-2 libsnappy1v5 libzstd1"
 tools="cpio xz-utils debian-archive-keyring"
-qemu="qemu-system-x86 seabios"
-[ -z "${ALL_QEMU:-}" ] || qemu="$qemu qemu-system-arm qemu-system-ppc qemu-system-misc qemu-system-s390x"
+qemu="qemu-system-x86 qemu-system-arm qemu-system-ppc qemu-system-misc qemu-system-s390x seabios"
 
 missing() {     # those of the packages $* that are not installed
     for p in "$@"; do
