@@ -330,3 +330,55 @@ fn levels_and_shared_pages_change_the_size_and_not_the_memory() {
     let memory = again("plain");
     assert!(memory == again("best") && memory == again("shared"));
 }
+
+#[test]
+fn paging_needs_elf_and_says_what_bounds_it() {
+    dump_refused(&["--paging", "--format", "kdump-zlib"], 2, "paging with format kdump-zlib: only ELF files");
+    dump_refused(&["--max-segments", "9"], 2, "--max-segments 9 without --paging");
+    dump_refused(&["--paging", "--max-segments", "1"], 2, "at most 1 segments: the memory alone needs");
+    dump_refused(&["--paging", "--max-segments", "4G"], 2, "--max-segments 4294967296: an ELF file counts");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("vmcore");
+    let out = path.to_str().unwrap();
+    let whole = guestdump(&["dump", "demo:x86_64", "-o", out, "--paging", "--json"]);
+    assert_eq!(whole.status.code(), Some(0), "{}", stderr(&whole));
+    let summary: serde_json::Value = serde_json::from_slice(&whole.stdout).unwrap();
+    assert_eq!(summary["format"], "elf");
+    assert_eq!(summary["paging"]["incomplete"], false);
+    let bounded = guestdump(&["dump", "demo:x86_64", "-o", out, "--paging", "--max-segments", "5", "--force"]);
+    assert_eq!(bounded.status.code(), Some(3));
+    let words = stderr(&bounded);
+    assert!(
+        words.contains("vCPU 0, current space: more mappings than there is room for: stopped before 0x"),
+        "{words}"
+    );
+    assert!(words.contains("page table at 0x"), "{words}");
+    // All memory is in both.
+    let info: serde_json::Value = serde_json::from_slice(&guestdump(&["info", out, "--json"]).stdout).unwrap();
+    let bytes = info["memory"].as_array().unwrap().iter().map(|range| range["length"].as_u64().unwrap()).sum::<u64>();
+    assert_eq!(Some(bytes), summary["memory_bytes"].as_u64());
+}
+
+#[test]
+fn walk_explains_and_lists() {
+    refused(&["walk", "demo:x86_64", "0", "--cpu", "9"], 2, "--cpu 9: no such vCPU");
+    refused(&["walk", "demo:x86_64", "0", "--space", "home"], 2, "--space home: vCPU 0 has no such address space");
+    refused(&["walk", "demo:x86_64", "12x"], 2, "ADDR: ");
+    for arch in ["x86_64", "i386", "aarch64", "ppc64", "s390x"] {
+        let demo = format!("demo:{arch}");
+        let all = guestdump(&["walk", &demo, "--all", "--json"]);
+        assert_eq!(all.status.code(), Some(0), "{}", stderr(&all));
+        let text = String::from_utf8(all.stdout).unwrap();
+        let events: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!((&events[0]["schema"], &events[0]["event"]), (&1.into(), &"space".into()));
+        let mappings: Vec<_> = events.iter().filter(|event| event["event"] == "mapping").collect();
+        assert_eq!(events.last().unwrap()["mappings"], mappings.len());
+        for mapping in mappings {
+            let one = guestdump(&["walk", &demo, &mapping["virt"].to_string(), "--json"]);
+            let one: serde_json::Value = serde_json::from_slice(&one.stdout).unwrap();
+            assert_eq!((&one["phys"], &one["rights"]), (&mapping["phys"], &mapping["rights"]));
+        }
+    }
+    let hole = String::from_utf8(guestdump(&["walk", "demo:x86_64", "0x1234"]).stdout).unwrap();
+    assert!(hole.contains("0x1234 is not mapped: not present: level"), "{hole}");
+}

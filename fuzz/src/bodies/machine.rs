@@ -13,10 +13,11 @@ use guestdump_core::block::{Backing, Block, BlockKind, BlockMemory, ShortRead};
 use guestdump_core::format;
 use guestdump_core::guest::{Guest, Past};
 use guestdump_core::kernel;
+use guestdump_core::plan::PlanOptions;
 
 use super::feed::Feed;
 use super::memory_use::bounded;
-use super::writing::{options, rewrite};
+use super::writing::{MOST_SEGMENTS, options, rewrite};
 
 pub const PAGE: usize = 4096;
 /// Spans that an enumeration looks at from each address.
@@ -134,6 +135,8 @@ pub fn kernel(data: &[u8]) {
         assert!(map.len_bytes > 0 && map.phys.checked_add(map.len_bytes).is_some(), "{map:?}");
     }
     rewrite(&guest, &options(&format::ALL[data.len() % 2]));
+    let elf = format::by_name("elf").expect("a format");
+    rewrite(&guest, &PlanOptions { paging: Some(MOST_SEGMENTS), ..options(elf) });
 }
 
 /// RAM of just these bytes.

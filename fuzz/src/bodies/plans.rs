@@ -61,7 +61,7 @@ fn options(feed: &mut Feed<'_>) -> PlanOptions {
         dump_level: choices >> 1 & 3,
         device_memory: choices & 8 != 0,
         page_size: Some(page_size).filter(|_| choices & 16 != 0),
-        paging: None,
+        paging: (choices & 32 != 0).then_some(u32::from(choices) * 3),
     }
 }
 

@@ -1,9 +1,11 @@
 //! Writing a guest and reading it again: what every plan must say, and that nothing is lost on the way.
 
+use std::collections::BTreeSet;
 use std::io::Cursor;
 use std::sync::Arc;
 
 use guestdump_core::arch::PhysRange;
+use guestdump_core::format::elf::layout::ElfLayout;
 use guestdump_core::format::flattened::Flattened;
 use guestdump_core::format::read::{self, Dump};
 use guestdump_core::format::{Container, Format};
@@ -21,6 +23,8 @@ const MAX_MEMORY: u64 = 128 << 10;
 const MAX_DUMP: u64 = 320 << 10;
 /// What a run may hold beside what it writes: three batches of 1 MiB for its worker, there and as output.
 const FIXED: usize = 24 << 20;
+/// Segments of a dump with virtual addresses.
+pub const MOST_SEGMENTS: u32 = 1000;
 /// Compared at once.
 const PIECE: u64 = 4096;
 
@@ -66,14 +70,17 @@ fn check_plan(plan: &Plan) {
     match &plan.body {
         Body::Elf(layout) => {
             assert!(layout.notes_offset + layout.notes_len <= layout.file_len);
-            for segment in &layout.segments {
-                assert!(segment.offset >= at && segment.offset >= layout.notes_offset + layout.notes_len);
-                assert!(segment.phys.start().0 >= phys && segment.mem_len >= segment.phys.len() && segment.mem_len > 0);
-                (at, phys) = (segment.offset + segment.phys.len(), segment.phys.end().0);
+            for (range, offset) in &layout.data {
+                assert!(*offset >= at && *offset >= layout.notes_offset + layout.notes_len);
+                assert!(range.start().0 >= phys && !range.is_empty());
+                (at, phys) = (offset + range.len(), range.end().0);
             }
-            assert!(at <= layout.file_len);
-            let covered: u64 = layout.segments.iter().map(|segment| segment.phys.len()).sum();
-            assert_eq!(covered, plan.memory_bytes(), "segments hold all memory once");
+            assert!(at == layout.file_len || layout.data.is_empty());
+            let stored: u64 = layout.data.iter().map(|data| data.0.len()).sum();
+            assert_eq!(stored, plan.memory_bytes(), "the file holds all memory once");
+            let inside = |data: &(PhysRange, u64)| ranges.iter().any(|range| range.intersect(data.0) == data.0);
+            assert!(layout.data.iter().all(inside), "and no other");
+            check_segments(plan, layout);
         }
         Body::Kdump(layout) => {
             let size = u64::from(layout.page_size);
@@ -84,6 +91,38 @@ fn check_plan(plan: &Plan) {
             assert!(layout.bitmap_len.saturating_mul(8) >= layout.max_mapnr);
             assert!(layout.notes_offset + plan.notes.bytes.len() as u64 <= layout.bitmap_offset);
         }
+    }
+}
+
+/// Segments show memory where it lies in the file, and all of it; without virtual addresses each byte once.
+fn check_segments(plan: &Plan, layout: &ElfLayout) {
+    let mut shown: Vec<PhysRange> = Vec::new();
+    for segment in &layout.segments {
+        assert!(segment.mem_len >= segment.phys.len() && segment.mem_len > 0);
+        // Nothing but memory that is left out.
+        if segment.phys.is_empty() {
+            continue;
+        }
+        let inside = |data: &&(PhysRange, u64)| data.0.intersect(segment.phys) == segment.phys;
+        let (range, offset) = layout.data.iter().find(inside).expect("a segment in no range");
+        assert_eq!(segment.offset, offset + (segment.phys.start().0 - range.start().0));
+        assert!(segment.virt.checked_add(segment.phys.len() - 1).is_some(), "{segment:?} passes 2^64");
+        shown.push(segment.phys);
+    }
+    assert!(shown.is_sorted_by_key(|phys| phys.start()));
+    let mut end = 0;
+    let mut seen = 0;
+    for phys in &shown {
+        assert!(plan.mapped.is_some() || phys.start().0 >= end, "{phys} is shown twice");
+        seen += phys.end().0.saturating_sub(phys.start().0.max(end));
+        end = end.max(phys.end().0);
+    }
+    assert_eq!(seen, plan.memory_bytes(), "segments show all memory");
+    if let Some(mapped) = &plan.mapped {
+        assert_eq!(mapped.mapped_bytes + mapped.unmapped_bytes, seen + plan.excluded_bytes());
+        assert!(layout.segments.len() <= MOST_SEGMENTS as usize + 1 + plan.excluded.len());
+        let unique: BTreeSet<_> = layout.segments.iter().map(|part| (part.virt, part.phys.start())).collect();
+        assert_eq!(unique.len(), layout.segments.len(), "a pair twice");
     }
 }
 
