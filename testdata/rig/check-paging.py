@@ -132,7 +132,7 @@ def ppc64(ram, monitor, symbols):
     linear = 3 << 62
     at, = ram.words(symbols["process_tb"] - linear, 1, "<Q")
     with gdb_stub.Stub(monitor) as stub:
-        pids = [vcpu["pidr"] for vcpu in stub.registers(("pidr",), "big")]
+        pids = [vcpu["pidr"] for vcpu in stub.registers(("pidr",), "little")]
     for pid in pids:
         yield tables.ppc64(ram, at - linear, pid)
 
