@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use guestdump_core::arch::{self, Endian, PhysAddr, PhysRange, Registers, Vcpu};
 use guestdump_core::block::{Backing, Block, BlockKind, BlockMemory, Bytes};
 use guestdump_core::format;
-use guestdump_core::guest::Guest;
+use guestdump_core::guest::{Guest, Past};
 use guestdump_core::plan::mapped::MAX_SEGMENTS;
 use guestdump_core::plan::{Plan, PlanOptions};
 
@@ -33,6 +33,7 @@ fn guest(ram: Vec<u8>) -> Guest {
         vmcoreinfo: None,
         banner: None,
         remarks: Vec::new(),
+        past: Past::default(),
     }
 }
 

@@ -223,6 +223,15 @@ impl<F: DumpFile> DumpFile for Assembled<F> {
         }
         Ok(())
     }
+
+    fn zeros_at(&self, offset: u64) -> u64 {
+        let inside = |(start, piece): (&u64, &Piece)| start.saturating_add(piece.len) > offset;
+        if self.pieces.range(..=offset).next_back().is_some_and(inside) {
+            return 0;
+        }
+        let next = self.pieces.range(offset..).next().map_or(self.len, |(start, _)| *start);
+        next.saturating_sub(offset)
+    }
 }
 
 #[cfg(test)]
@@ -259,6 +268,10 @@ mod tests {
             assembled.read_at(0, &mut all).unwrap();
             prop_assert_eq!(&all, &expect);
             let mut one = [0];
+            for at in 0..expect.len() {
+                let zeros = expect[at..].iter().take_while(|byte| **byte == 0).count();
+                prop_assert_eq!(assembled.zeros_at(at as u64), zeros as u64);
+            }
             for (at, byte) in expect.iter().enumerate() {
                 assembled.read_at(at as u64, &mut one).unwrap();
                 prop_assert_eq!(one[0], *byte);

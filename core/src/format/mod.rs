@@ -87,6 +87,12 @@ pub trait DumpFile: core::fmt::Debug + Send + Sync {
     /// # Errors
     /// What the host says; [`io::ErrorKind::UnexpectedEof`] behind the end.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()>;
+
+    /// How many bytes from `offset` on are known to be zero without being read: those of a hole.
+    fn zeros_at(&self, offset: u64) -> u64 {
+        let _ = offset;
+        0
+    }
 }
 
 impl DumpFile for Vec<u8> {
@@ -109,6 +115,10 @@ impl DumpFile for std::sync::Arc<dyn DumpFile> {
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
         self.as_ref().read_at(offset, buf)
+    }
+
+    fn zeros_at(&self, offset: u64) -> u64 {
+        self.as_ref().zeros_at(offset)
     }
 }
 

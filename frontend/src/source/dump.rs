@@ -10,6 +10,8 @@ use guestdump_core::arch::Arch;
 use guestdump_core::format::DumpFile;
 use guestdump_core::format::read::{self, Dump};
 use guestdump_core::guest::Guest;
+use rustix::fs::SeekFrom;
+use rustix::io::Errno;
 
 use super::SourceError;
 
@@ -27,6 +29,15 @@ impl DumpFile for HostFile {
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
         self.file.read_exact_at(buf, offset)
+    }
+
+    fn zeros_at(&self, offset: u64) -> u64 {
+        match rustix::fs::seek(&self.file, SeekFrom::Data(offset)) {
+            Ok(data) => data.saturating_sub(offset),
+            // Nothing but a hole up to the end.
+            Err(Errno::NXIO) => self.len.saturating_sub(offset),
+            Err(_) => 0,
+        }
     }
 }
 

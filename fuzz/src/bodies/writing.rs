@@ -40,7 +40,7 @@ pub fn rewrite(guest: &Guest, options: &PlanOptions) {
         Err(error) => return assert!(!error.to_string().is_empty()),
     };
     check_plan(&plan);
-    if plan.memory_bytes() > MAX_MEMORY || plan.file_len() > MAX_DUMP {
+    if plan.memory_bytes() + plan.excluded_bytes() > MAX_MEMORY || plan.file_len() > MAX_DUMP {
         return;
     }
     let (bytes, summary) = bounded(MAX_DUMP as usize, 1, FIXED, || write(guest, &plan));

@@ -107,9 +107,17 @@ impl Pages {
         Ok(this)
     }
 
-    /// Numbers of the pieces that the file has of a bitmap.
-    pub fn pieces(&self, bitmap: u64) -> Range<u64> {
-        0..self.bitmap_len.min(self.file.len().saturating_sub(bitmap)).div_ceil(PIECE)
+    /// Numbers of the pieces that the file has of a bitmap, but for those in its holes.
+    pub fn pieces(&self, bitmap: u64) -> impl Iterator<Item = u64> + use<> {
+        let end = self.bitmap_len.min(self.file.len().saturating_sub(bitmap)).div_ceil(PIECE);
+        let file = Arc::clone(&self.file);
+        let mut next = 0;
+        core::iter::from_fn(move || {
+            next += file.zeros_at(bitmap.saturating_add(next * PIECE)) / PIECE;
+            let number = (next < end).then_some(next)?;
+            next += 1;
+            Some(number)
+        })
     }
 
     fn check_length(&self, warnings: &mut Vec<String>) {
