@@ -5,6 +5,7 @@ Byte orders, memory maps and vCPUs that the booted guests of check-guest.py do n
 QEMU's does, byte for byte, notes included; our kdump holds what our ELF does.  One line for each check, then "N checks, M failed".
 """
 import os
+import struct
 import subprocess
 import sys
 import tempfile
@@ -37,6 +38,48 @@ MACHINES = {
     "two NUMA nodes": ("qemu-system-x86_64 -M q35 -m 128 -smp 2 -object memory-backend-memfd,id=m0,size=64M "
                        "-object memory-backend-ram,id=m1,size=64M -numa node,memdev=m0,cpus=0 -numa node,memdev=m1,cpus=1", [], "little"),
 }
+
+
+# Two vCPUs that let SVE's registers be used and set a vector length of their own; the first turns the second on.
+# CPACR_EL1 = ZEN | FPEN; isb; ZCR_EL1 = LEN; isb; then PSCI CPU_ON of vCPU 1 at the eighth next instruction; both end in "b ."
+SET_LENGTH = [0xd2a00660, 0xd5181040, 0xd5033fdf, 0xd2800000, 0xd5181200, 0xd5033fdf]
+CPU_ON = [0xd2800060, 0xf2b88000, 0xd2800021, 0x100000a2, 0xd2800003, 0xd4000002, 0x14000000, 0xd503201f]
+
+
+def set_length(vl):
+    """Instructions that set a vector length of vl bytes: ZCR_EL1.LEN is in units of 16 bytes, less one."""
+    return [word | (vl // 16 - 1) << 5 if word == 0xd2800000 else word for word in SET_LENGTH]
+
+
+def two_lengths(first, second):
+    """A machine whose vCPUs have these vector lengths: the program lies in memory, and vCPU 0 starts there."""
+    words = set_length(first) + CPU_ON + set_length(second) + [0x14000000]
+    put = ["-device loader,addr=0x%x,data=0x%x,data-len=4" % (0x40100000 + 4 * i, word) for i, word in enumerate(words)]
+    command = "qemu-system-aarch64 -M virt -cpu max -m 64 -smp 2 %s -device loader,addr=0x40100000,cpu-num=0" % " ".join(put)
+    return command, [("cont", {}), ("sleep", {"seconds": 2}), ("stop", {})], "little"
+
+
+MACHINES["aarch64, longer vectors second"] = two_lengths(32, 64)
+MACHINES["aarch64, longer vectors first"] = two_lengths(64, 32)
+# How far QEMU's notes end behind PT_NOTE, which it makes twice as long as the notes of vCPU 0: SVE_PT_SIZE is 1136 with vectors
+# of 32 bytes, 2224 with 64.
+NOTES_BEHIND = {"aarch64, longer vectors second": 2224 - 1136, "aarch64, longer vectors first": 1136 - 2224}
+
+
+def mend(path, behind):
+    """Lets the program headers of a 64-bit little-endian dump say where its notes end and its memory is."""
+    with open(path, "r+b") as file:
+        ehdr = file.read(64)
+        phoff, = struct.unpack_from("<Q", ehdr, 32)
+        phentsize, phnum = struct.unpack_from("<HH", ehdr, 54)
+        for at in range(phoff, phoff + phentsize * phnum, phentsize):
+            file.seek(at)
+            p_type, = struct.unpack("<I", file.read(4))
+            field = at + (32 if p_type == 4 else 8)         # p_filesz of PT_NOTE, p_offset of PT_LOAD
+            file.seek(field)
+            value, = struct.unpack("<Q", file.read(8))
+            file.seek(field)
+            file.write(struct.pack("<Q", value + behind))
 
 
 class Machine:
@@ -107,6 +150,8 @@ def main(argv):
                         else:
                             machine.monitor.cmd(what, **arguments)
                     paths = dumps(machine, program, where)
+                if name in NOTES_BEHIND:
+                    mend(paths["qemu"], NOTES_BEHIND[name])
                 results = list(checks(paths, order))
             except Exception as error:          # one broken machine must not hide the others
                 results = [("machine", False, "%s: %s" % (type(error).__name__, error))]
