@@ -51,12 +51,16 @@ def set_length(vl):
     return [word | (vl // 16 - 1) << 5 if word == 0xd2800000 else word for word in SET_LENGTH]
 
 
+def loaded(words):
+    """QEMU's options that put instructions into memory and start vCPU 0 there."""
+    put = ["-device loader,addr=0x%x,data=0x%x,data-len=4" % (0x40100000 + 4 * i, word) for i, word in enumerate(words)]
+    return " ".join(put) + " -device loader,addr=0x40100000,cpu-num=0"
+
+
 def two_lengths(first, second):
     """A machine whose vCPUs have these vector lengths: the program lies in memory, and vCPU 0 starts there."""
     words = set_length(first) + CPU_ON + set_length(second) + [0x14000000]
-    put = ["-device loader,addr=0x%x,data=0x%x,data-len=4" % (0x40100000 + 4 * i, word) for i, word in enumerate(words)]
-    command = "qemu-system-aarch64 -M virt -cpu max -m 64 -smp 2 %s -device loader,addr=0x40100000,cpu-num=0" % " ".join(put)
-    return command, [("cont", {}), ("sleep", {"seconds": 2}), ("stop", {})], "little"
+    return "qemu-system-aarch64 -M virt -cpu max -m 64 -smp 2 " + loaded(words), [("cont", {}), ("sleep", {"seconds": 2}), ("stop", {})], "little"
 
 
 MACHINES["aarch64, longer vectors second"] = two_lengths(32, 64)
@@ -67,6 +71,21 @@ NOTES_BEHIND = {"aarch64, longer vectors second": 2224 - 1136, "aarch64, longer 
 
 # QEMU's own kdump fails with "dump: failed to write elf notes" where they do not fit; that of powernv9 has 2 GiB of zeros.
 WITHOUT_KDUMP = {"aarch64, longer vectors second", "powernv9"}
+
+# A vCPU in AArch32 state: SPSR_EL1 = user mode, ELR_EL1 = the A32 instruction at the end, x13, x14, eret; then A32's "b ."
+AARCH32 = [0xd2800200, 0xd5184000, 0x100000a0, 0xd5184020, 0xd282468d, 0xd28acf0e, 0xd69f03e0, 0xeafffffe]
+MACHINES["aarch64 in AArch32 state"] = (
+    "qemu-system-aarch64 -M virt -cpu cortex-a57 -m 64 %s" % loaded(AARCH32), [("cont", {}), ("sleep", {"seconds": 1}), ("stop", {})], "little")
+# x13, x14 (which are r13 and r14 of user mode), pc and pstate's mode in NT_PRSTATUS (Arm ARM D1, mapping between the states)
+AARCH32_FIELDS = {216: 0x1234, 224: 0x5678, 368: 0x4010001c}
+
+
+def aarch32(notes):
+    """What is wrong with the note of the vCPU in AArch32 state."""
+    desc = next(note for note in notes if note.type == 1).desc
+    found = {at: struct.unpack_from("<Q", desc, at)[0] for at in AARCH32_FIELDS}
+    mode = desc[376] & 0x1f
+    return "" if found == AARCH32_FIELDS and mode == 0x10 else "%s, mode 0x%x" % (found, mode)
 
 
 def mend(path, behind):
@@ -163,6 +182,9 @@ def main(argv):
                 if name in NOTES_BEHIND:
                     mend(paths["qemu"], NOTES_BEHIND[name])
                 results = list(checks(paths, order))
+                if "AArch32" in name:
+                    wrong = aarch32(judges.Elf(paths["elf"]).notes)
+                    results.append(("elf: registers are where AArch64 has them", not wrong, wrong))
             except Exception as error:          # one broken machine must not hide the others
                 results = [("machine", False, "%s: %s" % (type(error).__name__, error))]
         for what, ok, detail in results:
