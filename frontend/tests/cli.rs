@@ -87,6 +87,21 @@ fn outputs_that_cannot_be() {
 }
 
 #[test]
+fn what_to_type_next_names_the_file_if_there_is_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("vmcore").to_str().unwrap().to_owned();
+    let next = |out: &str, format: &str| {
+        let output = guestdump(&["dump", "demo:x86_64", "-o", out, "--format", format]);
+        assert!(output.status.success(), "{}", stderr(&output));
+        stderr(&output).lines().find_map(|line| line.strip_prefix("next: ").map(str::to_owned)).unwrap()
+    };
+    assert_eq!(next(&path, "kdump-zlib"), format!("makedumpfile -R {path}.vmcore < {path}"));
+    for format in ["elf", "kdump-zlib"] {
+        assert_eq!(next("/dev/null", format), "drgn -c FILE   or   crash vmlinux FILE", "{format}");
+    }
+}
+
+#[test]
 fn a_folder_that_must_not_be_written_is_named() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();

@@ -175,14 +175,17 @@ impl Report<'_> {
 
     /// What to type next.
     fn next(&self) -> String {
+        const ANY_FILE: &str = "drgn -c FILE   or   crash vmlinux FILE";
         let release = self.plan.utsname.text("release");
         let vmlinux = if release.is_empty() { "vmlinux".to_owned() } else { format!("vmlinux-{release}") };
         match self.target {
+            // What went into a device or a pipe is not there to be read.
+            Target::File(path) if !path.is_file() => ANY_FILE.to_owned(),
             Target::File(path) if self.plan.format.flattened => {
                 format!("makedumpfile -R {0}.vmcore < {0}", path.display())
             }
             Target::File(path) => format!("drgn -c {0} -s {vmlinux}   or   crash {vmlinux} {0}", path.display()),
-            Target::Fd(_) | Target::Stdout => "drgn -c FILE   or   crash vmlinux FILE".to_owned(),
+            Target::Fd(_) | Target::Stdout => ANY_FILE.to_owned(),
         }
     }
 

@@ -5,17 +5,22 @@
 //! first, with the one section header behind them where there are 65535 program headers or more (e_phnum PN_XNUM). All
 //! of them write the memory last. Byte order and class are the guest's.
 
+use std::collections::BTreeMap;
+
 use guestdump_arch::{Endian, PhysAddr};
 use guestdump_core::guest::Note;
 use object::elf::{ET_CORE, FileHeader32, FileHeader64, PN_XNUM, PT_LOAD, PT_NOTE};
 use object::endian::Endianness;
-use object::read::elf::{FileHeader, ProgramHeader, SectionHeader};
+use object::read::ReadRef as _;
+use object::read::elf::{FileHeader, NoteHeader as _, ProgramHeader, SectionHeader};
 use thiserror::Error;
 
 /// Longest head that is read, in bytes: a million program headers, or 512 vCPUs with the widest SVE registers, are less.
 pub const MAX_HEAD_BYTES: u64 = 64 << 20;
 /// Most notes that are kept: 8192 vCPUs of s390x have 81920.
 const MAX_NOTES: usize = 1 << 17;
+/// Names and descriptors are padded to this, in bytes, in both classes.
+const NOTE_ALIGN: u64 = 4;
 
 /// Why a head is none.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
@@ -54,7 +59,7 @@ pub struct Load {
     pub start: PhysAddr,
     /// p_memsz, in bytes.
     pub len_bytes: u64,
-    /// p_offset.
+    /// Where its bytes are: p_offset, moved by as much as the notes before it end elsewhere than PT_NOTE does.
     pub file_offset: u64,
     /// p_filesz, in bytes.
     pub file_bytes: u64,
@@ -118,13 +123,13 @@ fn parse_as<Elf: FileHeader<Endian = Endianness>>(data: &[u8]) -> Result<Parsed,
         Ok(segments) => segments,
         Err(more) => return Ok(Parsed::More(more)),
     };
-    let notes = match notes::<Elf>(segments, endian, data)? {
-        Ok(notes) => notes,
-        Err(more) => return Ok(Parsed::More(more)),
-    };
     let loads = segments.iter().filter_map(|segment| load(segment, endian)).collect();
     let order = if endian == Endianness::Big { Endian::Big } else { Endian::Little };
-    Ok(Parsed::Whole(Head { endian: order, machine: header.e_machine(endian).0, loads, notes }))
+    let mut head = Head { endian: order, machine: header.e_machine(endian).0, loads, notes: Vec::new() };
+    Ok(match add_notes::<Elf>(&mut head, segments, endian, data)? {
+        Ok(()) => Parsed::Whole(head),
+        Err(more) => Parsed::More(more),
+    })
 }
 
 /// Something, or how many bytes are needed to have it.
@@ -169,47 +174,124 @@ fn load<Segment: ProgramHeader<Endian = Endianness>>(segment: &Segment, endian: 
     (segment.p_type(endian) == PT_LOAD && load.len_bytes > 0).then_some(load)
 }
 
-fn notes<Elf: FileHeader<Endian = Endianness>>(
+/// Adds the notes to `head`, and puts the memory behind them where it is.
+fn add_notes<Elf: FileHeader<Endian = Endianness>>(
+    head: &mut Head,
     segments: &[Elf::ProgramHeader],
     endian: Endianness,
     data: &[u8],
-) -> Result<OrMore<Vec<Note>>, HeadError> {
-    let of_notes = || segments.iter().filter(|segment| segment.p_type(endian) == PT_NOTE);
-    let mut more = None;
-    for segment in of_notes() {
-        let (offset, size) = segment.file_range(endian);
-        more = more.max(missing(data, "PT_NOTE", offset, size)?);
-    }
-    if let Some(more) = more {
-        return Ok(Err(more));
-    }
-    let mut notes = Vec::new();
+) -> Result<OrMore<()>, HeadError> {
     let mut room = MAX_HEAD_BYTES;
-    for segment in of_notes() {
-        collect_notes::<Elf>(segment, endian, data, &mut notes, &mut room)?;
+    for segment in segments.iter().filter(|segment| segment.p_type(endian) == PT_NOTE) {
+        let (offset, size) = segment.file_range(endian);
+        if let Some(more) = missing(data, "PT_NOTE", offset, size)? {
+            return Ok(Err(more));
+        }
+        let (notes, end) = match walk_notes::<Elf>(offset, size, endian, data)? {
+            Ok(walked) => walked,
+            Err(more) => return Ok(Err(more)),
+        };
+        let said = offset.saturating_add(size);
+        for load in head.loads.iter_mut().filter(|load| load.file_offset >= said) {
+            load.file_offset = (load.file_offset - said).saturating_add(end);
+        }
+        // One without name and descriptor is padding.
+        for note in notes.iter().filter(|note| !note.name.is_empty() || !note.desc.is_empty()) {
+            // Segments may overlap, so that what they hold is no bound for what is kept.
+            let size = (note.name.len() + note.desc.len()) as u64;
+            room = room.checked_sub(size).filter(|_| head.notes.len() < MAX_NOTES).ok_or(HeadError::TooManyNotes)?;
+            let name = note.name.strip_suffix(&[0]).unwrap_or(note.name).to_vec();
+            head.notes.push(Note { name, n_type: note.n_type, desc: note.desc.to_vec() });
+        }
     }
-    Ok(Ok(notes))
+    Ok(Ok(()))
 }
 
-fn collect_notes<Elf: FileHeader<Endian = Endianness>>(
-    segment: &Elf::ProgramHeader,
+/// A note where it lies in the file.
+struct RawNote<'d> {
+    /// With its NUL.
+    name: &'d [u8],
+    n_type: u32,
+    desc: &'d [u8],
+    /// With header and padding, in bytes.
+    size: u64,
+}
+
+/// Sizes of notes by name and type: of the first one of each kind.
+type Sizes<'d> = BTreeMap<(&'d [u8], u32), u64>;
+
+/// The notes from `offset` on, and the file offset of their end, which may lie before or behind that of PT_NOTE.
+///
+/// QEMU has room for as many bytes per vCPU as the first one's notes take, but writes what each one's take, and memory
+/// right behind: with vCPUs of different vector lengths, PT_NOTE is too short or too long. Observed with 10.0.2. So each
+/// note is counted with the size of the first of its kind, until they are as many bytes as PT_NOTE has.
+fn walk_notes<Elf: FileHeader<Endian = Endianness>>(
+    offset: u64,
+    size: u64,
     endian: Endianness,
     data: &[u8],
-    notes: &mut Vec<Note>,
-    room: &mut u64,
-) -> Result<(), HeadError> {
-    let Some(mut found) = segment.notes(endian, data).map_err(malformed("notes"))? else { return Ok(()) };
-    while let Some(note) = found.next().map_err(malformed("notes"))? {
-        // QEMU reserves room for the widest SVE note of each vCPU; what a narrower one leaves is zero.
-        if note.n_namesz(endian) == 0 && note.n_descsz(endian) == 0 {
-            continue;
+) -> Result<OrMore<(Vec<RawNote<'_>>, u64)>, HeadError> {
+    let (mut notes, mut first) = (Vec::new(), Sizes::new());
+    let (mut end, mut left) = (offset, size);
+    while left > 0 {
+        let note = match raw_note::<Elf>(end, left, &first, endian, data)? {
+            Ok(note) => note,
+            Err(more) => return Ok(Err(more)),
+        };
+        let counted = *first.entry((note.name, note.n_type)).or_insert(note.size);
+        // The last may lack its padding.
+        let padding = counted.saturating_sub(left);
+        if padding >= NOTE_ALIGN {
+            return Err(too_long(end, counted, left));
         }
-        let size = u64::from(note.n_namesz(endian)) + u64::from(note.n_descsz(endian));
-        // Segments may overlap, so that what they hold is no bound for what is kept.
-        *room = room.checked_sub(size).filter(|_| notes.len() < MAX_NOTES).ok_or(HeadError::TooManyNotes)?;
-        notes.push(Note { name: note.name().to_vec(), n_type: note.n_type(endian).0, desc: note.desc().to_vec() });
+        end = end.saturating_add(note.size).saturating_sub(padding);
+        left = left.saturating_sub(counted);
+        notes.push(note);
+        if notes.len() > MAX_NOTES {
+            return Err(HeadError::TooManyNotes);
+        }
     }
-    Ok(())
+    Ok(Ok((notes, end)))
+}
+
+/// The note at `at`. Its name fits into what is left of PT_NOTE, and if it is the first of its kind, all of it does.
+fn raw_note<'d, Elf: FileHeader<Endian = Endianness>>(
+    at: u64,
+    left: u64,
+    first: &Sizes<'d>,
+    endian: Endianness,
+    data: &'d [u8],
+) -> Result<OrMore<RawNote<'d>>, HeadError> {
+    const PART: &str = "notes";
+    let header_bytes = size_of::<Elf::NoteHeader>() as u64;
+    if let Some(more) = missing(data, PART, at, header_bytes)? {
+        return Ok(Err(more));
+    }
+    let unread = |()| HeadError::Malformed { part: PART, why: format!("no note at file offset {at:#x}") };
+    let header = data.read_at::<Elf::NoteHeader>(at).map_err(unread)?;
+    let (namesz, descsz) = (u64::from(header.n_namesz(endian)), u64::from(header.n_descsz(endian)));
+    let to_desc = header_bytes + namesz.next_multiple_of(NOTE_ALIGN);
+    if header_bytes + namesz > left {
+        return Err(too_long(at, header_bytes + namesz, left));
+    }
+    if let Some(more) = missing(data, PART, at, header_bytes + namesz)? {
+        return Ok(Err(more));
+    }
+    let name = data.read_bytes_at(at.saturating_add(header_bytes), namesz).map_err(unread)?;
+    let n_type = header.n_type(endian).0;
+    if !first.contains_key(&(name, n_type)) && to_desc.saturating_add(descsz) > left.next_multiple_of(NOTE_ALIGN) {
+        return Err(too_long(at, to_desc.saturating_add(descsz), left));
+    }
+    if let Some(more) = missing(data, PART, at, to_desc.saturating_add(descsz))? {
+        return Ok(Err(more));
+    }
+    let desc = data.read_bytes_at(at.saturating_add(to_desc), descsz).map_err(unread)?;
+    Ok(Ok(RawNote { name, n_type, desc, size: to_desc + descsz.next_multiple_of(NOTE_ALIGN) }))
+}
+
+fn too_long(at: u64, size: u64, left: u64) -> HeadError {
+    let why = format!("at least {size} bytes at file offset {at:#x}, where PT_NOTE has {left} left");
+    HeadError::Malformed { part: "notes", why }
 }
 
 /// How many bytes are needed for a part, if they are not there.
@@ -345,6 +427,44 @@ mod tests {
         }
     }
 
+    /// A head of two vCPUs whose second note is of another size, as QEMU 10.0.2 writes it: PT_NOTE has twice the first one's
+    /// size, the notes their own, and memory, which looks like one more vCPU, is right behind.
+    fn of_two_sizes(sizes: [u8; 2]) -> (Vec<u8>, usize) {
+        let note = |size: u8| {
+            let head = [[6, 0, 0, 0], [size, 0, 0, 0], [5, 4, 0, 0]];
+            let name: [&[u8]; 3] = [b"LINUX\0\0\0", &vec![size; size.into()], b""];
+            [head.concat(), name.concat()].concat()
+        };
+        let layout =
+            Layout { endian: Endian::Little, wide: true, phoff: 64, phnum: 2, shoff: None, notes_at: 64 + 112 };
+        let mut file = layout.build();
+        file.truncate(layout.notes_at);
+        let said = 2 * note(sizes[0]).len() as u64;
+        for at in [64 + 32, 64 + 40] {
+            file[at..at + 8].copy_from_slice(&said.to_le_bytes());
+        }
+        file[64 + 56 + 8..][..8].copy_from_slice(&(layout.notes_at as u64 + said).to_le_bytes());
+        sizes.iter().for_each(|size| file.extend(note(*size)));
+        let memory_at = file.len();
+        file.extend(note(8).repeat(100));
+        (file, memory_at)
+    }
+
+    #[test]
+    fn notes_end_where_the_last_vcpu_does_whatever_pt_note_says() {
+        for sizes in [[16, 64], [64, 16], [16, 16]] {
+            let (file, memory_at) = of_two_sizes(sizes);
+            let Parsed::Whole(head) = parse(&file).unwrap() else { panic!("{} bytes are not enough", file.len()) };
+            let descs: Vec<_> = head.notes.iter().map(|note| note.desc.clone()).collect();
+            assert_eq!(descs, sizes.map(|size| vec![size; size.into()]));
+            assert_eq!(head.first_memory().unwrap().file_offset, memory_at as u64);
+            for cut in 0..memory_at {
+                let Ok(Parsed::More(wanted)) = parse(&file[..cut]) else { panic!("{cut} of {memory_at} are a head") };
+                assert!(wanted > cut && wanted <= file.len(), "{cut} -> {wanted}");
+            }
+        }
+    }
+
     #[test]
     fn what_is_no_head_is_named() {
         let error = |file: &[u8]| parse(file).unwrap_err().to_string();
@@ -361,7 +481,8 @@ mod tests {
         let mut file = layouts()[0].build();
         let at = layouts()[0].notes_at;
         file[at] = 1;
-        assert_eq!(error(&file), "notes: Invalid ELF note namesz");
+        let why = "at least 16777233 bytes at file offset 0x168, where PT_NOTE has 72 left";
+        assert_eq!(error(&file), format!("notes: {why}"));
     }
 
     proptest! {
