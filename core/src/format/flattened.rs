@@ -20,7 +20,7 @@ const MAX_RECORD: usize = 1 << 20;
 /// The most records that a reader indexes: a dump of 16 TiB in records of 64 KiB has as many.
 const MAX_RECORDS: usize = 1 << 28;
 
-/// Writes a dump as records. Nothing is written twice, and nothing is left out that a reader may look at.
+/// Writes a dump as records. Nothing is left out that a reader may look at.
 #[derive(Debug)]
 pub struct Flattened<W> {
     out: W,

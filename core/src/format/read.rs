@@ -208,6 +208,19 @@ pub(super) fn arch_of_notes(notes: &[Note], endian: Endian) -> Option<&'static d
     .map(|found| found.1)
 }
 
+/// The blocks of a range: firmware, if it starts in the window that a machine has for devices; RAM may follow on that
+/// without a gap (above 4 GiB of a PC).
+fn blocks(range: PhysRange, devices: Option<PhysRange>) -> impl Iterator<Item = Block> {
+    let device = match devices.filter(|window| window.contains(range.start())) {
+        Some(window) => window.intersect(range),
+        None => PhysRange::between(range.start(), range.start()),
+    };
+    let ram = PhysRange::between(device.end(), range.end());
+    let device = Block { range: device, kind: BlockKind::Device, name: "firmware or device".to_owned() };
+    let ram = Block { range: ram, kind: BlockKind::Ram, name: "memory".to_owned() };
+    [device, ram].into_iter().filter(|block| !block.range.is_empty())
+}
+
 impl Dump {
     /// The guest that this dump describes.
     ///
@@ -221,17 +234,12 @@ impl Dump {
         // Only notes named QEMU say that a hypervisor wrote it.
         let by_hypervisor = self.notes.iter().any(|note| note.name == b"QEMU");
         let devices = arch.device_window().filter(|_| by_hypervisor);
-        let block = |range: &PhysRange| match devices {
-            Some(window) if window.intersect(*range) == *range => {
-                Block { range: *range, kind: BlockKind::Device, name: "firmware or device".to_owned() }
-            }
-            _ => Block { range: *range, kind: BlockKind::Ram, name: "memory".to_owned() },
-        };
+        let blocks = self.ranges.iter().flat_map(|range| blocks(*range, devices)).collect();
         let mut guest = Guest {
             arch,
             endian: Some(self.endian),
             machine_page_size: self.page_size,
-            blocks: self.ranges.iter().map(block).collect(),
+            blocks,
             memory: self.memory,
             vcpus: Vec::new(),
             notes: None,

@@ -15,8 +15,10 @@ use crate::plan::Plan;
 use crate::plan::pages::PfnRun;
 use crate::sink::Sink;
 
-/// Descriptors are written when this many bytes of them have come together.
+/// Descriptors that are collected for a sink that can go back, in bytes.
 const DESC_BUFFER: usize = 1 << 16;
+/// And for one that cannot: descriptors follow soon on the data of their pages, which are lost without them if it is cut.
+const DESC_BUFFER_ONE_WAY: usize = 1 << 12;
 
 /// How a page of a batch is stored.
 #[derive(Clone, Copy, Debug)]
@@ -128,6 +130,8 @@ struct Writer<'a> {
     zero_page: u64,
     descs: Vec<u8>,
     descs_at: u64,
+    /// Descriptors are written when this many bytes of them have come together.
+    flush_at: usize,
     data_at: u64,
     lost: Lost,
     summary: Summary,
@@ -169,7 +173,7 @@ impl Writer<'_> {
             self.sink.write_at(self.data_at, bytes).map_err(RunError::Sink)?;
         }
         self.data_at = data;
-        if self.descs.len() >= DESC_BUFFER { self.flush() } else { Ok(()) }
+        if self.descs.len() >= self.flush_at { self.flush() } else { Ok(()) }
     }
 
     /// The descriptor of a page that is stored at `place`, unless an equal one was before. Gives the place for the next.
@@ -224,16 +228,13 @@ impl Writer<'_> {
 }
 
 /// Everything but pages. A sink that can go back gets a header that says "incomplete" first; one that cannot is marked
-/// by what its format has at the end.
+/// by what its format has at the end. Bitmaps come before pages, so that a dump that was cut has those it got to.
 fn put_head(plan: &Plan, layout: &KdumpLayout, guest: &Guest, sink: &mut dyn Sink) -> Result<(), RunError> {
     let again = sink.rewritable();
     put_header(plan, layout, guest, sink, again)?;
     let sub = write::sub_header(plan, layout)?;
     sink.write_at(u64::from(layout.page_size), &sub).map_err(RunError::Sink)?;
-    if again {
-        write::bitmaps(sink, layout, &[]).map_err(RunError::Sink)?;
-    }
-    Ok(())
+    write::bitmaps(sink, layout).map_err(RunError::Sink)
 }
 
 fn put_header(
@@ -286,6 +287,7 @@ pub fn run(
     if share_zeros && is_zero(&zeros) {
         sink.write_at(layout.data_offset, &zeros).map_err(RunError::Sink)?;
     }
+    let flush_at = if sink.rewritable() { DESC_BUFFER } else { DESC_BUFFER_ONE_WAY };
     let mut writer = Writer {
         sink,
         endian: plan.info.endian,
@@ -293,6 +295,7 @@ pub fn run(
         zero_page: layout.data_offset,
         descs: Vec::with_capacity(2 * DESC_BUFFER),
         descs_at: layout.desc_offset,
+        flush_at,
         data_at: layout.data_offset + if share_zeros { u64::from(page_size) } else { 0 },
         lost: Lost::new(),
         summary: Summary::default(),
@@ -312,8 +315,8 @@ pub fn run(
     writer.flush()?;
     let Writer { sink, lost, mut summary, data_at, descs_at, .. } = writer;
     debug_assert_eq!(descs_at + lost.len() as u64 * DESC_LEN, layout.data_offset);
-    if !sink.rewritable() || !lost.is_empty() {
-        write::bitmaps(sink, layout, &lost).map_err(RunError::Sink)?;
+    if !lost.is_empty() {
+        write::second_bitmap(sink, layout, &lost).map_err(RunError::Sink)?;
     }
     if sink.rewritable() {
         put_header(plan, layout, guest, sink, false)?;

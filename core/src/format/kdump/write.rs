@@ -67,13 +67,21 @@ pub fn crash_time(kernel: Option<&dyn KernelFacts>) -> u64 {
 /// Bytes of a bitmap that are made at once.
 const PIECE: usize = 1 << 16;
 
-/// Writes both bitmaps; frames in `lost` (ascending) have no bit in the second. Where the sink can leave gaps, pieces
-/// without any bit are left out.
+/// Writes both bitmaps. Where the sink can leave gaps, pieces without any bit are left out.
 ///
 /// # Errors
 /// What the sink says.
-pub fn bitmaps(sink: &mut dyn Sink, layout: &KdumpLayout, lost: &[Pfn]) -> io::Result<()> {
+pub fn bitmaps(sink: &mut dyn Sink, layout: &KdumpLayout) -> io::Result<()> {
     bitmap(sink, layout, &layout.memory, layout.bitmap_offset, &[])?;
+    second_bitmap(sink, layout, &[])
+}
+
+/// Writes the second bitmap, of pages that the dump has; frames in `lost` (ascending) have no bit. It may be written
+/// again: bytes of a flattened file's later record take the place of earlier ones.
+///
+/// # Errors
+/// What the sink says.
+pub fn second_bitmap(sink: &mut dyn Sink, layout: &KdumpLayout, lost: &[Pfn]) -> io::Result<()> {
     bitmap(sink, layout, &layout.runs, layout.bitmap_offset.saturating_add(layout.bitmap_len), lost)
 }
 
