@@ -8,7 +8,7 @@ const SOURCES: &str = "\
 Sources:
   qmp:PATH          a running QEMU, by its monitor socket (-qmp unix:PATH,server=on,wait=off)
   FILE.toml, FOLDER raw memory that a manifest (guest.toml) describes
-  FILE              an existing dump: ELF, kdump or flattened, recognised by its content; several files: a split set
+  FILE [FILE]...    an existing dump: ELF, kdump or flattened, known by its content; several: a split set
   FILE              a LiME or AVML image; needs --arch
   FILE@ADDR ...     raw memory from guest-physical address ADDR on; needs --arch
   demo:ARCH         a small built-in sample guest
