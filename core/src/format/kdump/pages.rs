@@ -324,11 +324,19 @@ fn clear_outside(bits: &mut [u8], number: u64, frames: &Range<u64>) {
     if frames.start <= first && frames.end >= first.saturating_add(PIECE_BITS) {
         return;
     }
-    for (byte, at) in bits.iter_mut().zip((first..).step_by(8)) {
-        for bit in (0..8).filter(|bit| !frames.contains(&(at + bit))) {
+    // Whole bytes at once: a piece is long, and nearly all of it is on one side.
+    let byte_of = |frame: u64| usize::try_from(frame.saturating_sub(first) / 8).unwrap_or(usize::MAX).min(bits.len());
+    let edges = [byte_of(frames.start), byte_of(frames.end)];
+    for edge in edges {
+        let Some(byte) = bits.get_mut(edge) else { continue };
+        let at = first.saturating_add(edge as u64 * 8);
+        for bit in (0..8).filter(|bit| !frames.contains(&(at.saturating_add(*bit)))) {
             *byte &= !(1 << bit);
         }
     }
+    let [head, tail] = edges;
+    bits.get_mut(..head).unwrap_or_default().fill(0);
+    bits.get_mut(tail.saturating_add(1)..).unwrap_or_default().fill(0);
 }
 
 /// What the bitmaps of a set say.
@@ -448,5 +456,28 @@ impl PhysMemory for Set {
         let end = borders.filter(|border| *border > pfn).min().unwrap_or(u64::MAX);
         let next = pfn.saturating_add(frames).min(end).saturating_mul(size);
         Extent { presence, len_bytes: next.saturating_sub(addr.0).max(1) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_outside_lose_their_bits() {
+        let first = 3 * PIECE_BITS;
+        let ends = [0, 5, first - 1, first, first + 1, first + 8, first + 13, first + 4096, first + PIECE_BITS - 3];
+        let ends = ends.into_iter().chain([first + PIECE_BITS, first + PIECE_BITS + 9, u64::MAX]);
+        for start in ends.clone() {
+            for end in ends.clone() {
+                let mut bits = vec![0xff; PIECE as usize];
+                clear_outside(&mut bits, 3, &(start..end));
+                let wrong = (0..PIECE_BITS).find(|bit| {
+                    let set = bits[*bit as usize / 8] >> (bit % 8) & 1 == 1;
+                    set != (start..end).contains(&(first + bit))
+                });
+                assert_eq!(wrong, None, "{start:#x}..{end:#x}");
+            }
+        }
     }
 }
