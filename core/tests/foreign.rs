@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use guestdump_core::arch::{Endian, PhysAddr, PhysMemory, PhysRange, Presence};
+use guestdump_core::arch::{Endian, PhysAddr, PhysRange, Presence};
 use guestdump_core::format::read::{self, Dump};
 use guestdump_core::format::{Container, DumpFile};
 
@@ -34,7 +34,7 @@ fn range(start: u64, len: u64) -> PhysRange {
 /// A page of text, one of zeros, one of the middle bits of squares.
 fn content() -> Vec<u8> {
     let text = b"foreign memory, page of text. ".iter().copied().cycle().take(PAGE);
-    let squares = (0..PAGE).map(|number| (number * number >> 3) as u8);
+    let squares = (0..PAGE).map(|number| ((number * number) >> 3) as u8);
     text.chain(std::iter::repeat_n(0, PAGE)).chain(squares).collect()
 }
 
