@@ -5,6 +5,7 @@
 //! names start with `crash-`, `oom-` or `timeout-`, stay.
 
 #[path = "../../fuzz/src/bodies/mod.rs"]
+#[allow(dead_code, reason = "mutations.rs uses the rest")]
 mod bodies;
 #[path = "../../fuzz/src/seeds/mod.rs"]
 mod seeds;

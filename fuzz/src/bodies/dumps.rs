@@ -5,10 +5,10 @@ use std::sync::Arc;
 use guestdump_core::arch::{self, PhysAddr, PhysMemory, PhysRange};
 use guestdump_core::format::flattened::{HEADER_LEN, SIGNATURE};
 use guestdump_core::format::read::{self, Dump};
-use guestdump_core::format::{self, Container, Format};
+use guestdump_core::format::{self, Container, DumpFile, Format, ReadError, image};
 use guestdump_core::guest::Guest;
 
-use super::feed::expand;
+use super::feed::{Feed, expand};
 use super::memory_use::bounded;
 use super::writing::{options, rewrite};
 
@@ -41,19 +41,89 @@ pub fn flattened(records: &[u8]) -> Vec<u8> {
 pub fn explore(file: Vec<u8>) {
     let len = file.len();
     let file = Arc::new(file);
-    let dump = match bounded(len, TIMES, FIXED, || read::open(file.clone())) {
-        Ok(dump) => dump,
-        Err(error) => return assert!(error.to_string().len() < 1000),
-    };
-    check(&dump);
+    explore_with(len, &|| read::open(file.clone()));
+}
+
+/// The same of what `open` opens, which are `len` bytes in all.
+fn explore_with(len: usize, open: &dyn Fn() -> Result<Dump, ReadError>) {
+    let Some(dump) = glance_with(len, open) else { return };
     let known = dump.arch;
     for arch in arch::ALL.iter().filter(|arch| known.is_none_or(|known| known.identity().name == arch.identity().name))
     {
-        let dump = read::open(file.clone()).expect("it was opened before");
+        let dump = open().expect("it was opened before");
         let container = dump.container;
         let guest = bounded(len, TIMES, FIXED, || dump.into_guest(Some(*arch))).expect("the architecture is given");
         check_absence(container, &guest);
         rewrite(&guest, &options(format_for(len)));
+    }
+}
+
+/// Opens a file; if it is a dump, looks at its memory.
+pub fn glance(file: Vec<u8>) {
+    let len = file.len();
+    let file = Arc::new(file);
+    glance_with(len, &|| read::open(file.clone()));
+}
+
+fn glance_with(len: usize, open: &dyn Fn() -> Result<Dump, ReadError>) -> Option<Dump> {
+    match bounded(len, TIMES, FIXED, open) {
+        Ok(dump) => {
+            check(&dump);
+            Some(dump)
+        }
+        Err(error) => {
+            assert!(error.to_string().len() < 1000);
+            None
+        }
+    }
+}
+
+/// The files of a split set: up to four of them, each with its length in front.
+pub fn set_read(data: &[u8]) {
+    let feed = &mut Feed(data);
+    let count = feed.u8() % 4 + 1;
+    let file = |_| {
+        let len = usize::from(feed.u16());
+        expand(feed.bytes(len))
+    };
+    explore_set((0..count).map(file).collect());
+}
+
+/// Opens files as one dump, and does with it what [`explore`] does.
+pub fn explore_set(files: Vec<Vec<u8>>) {
+    let (len, files) = shared(files);
+    explore_with(len, &|| read::open_set(files.clone()));
+}
+
+/// Opens files as one dump, and does with it what [`glance`] does.
+pub fn glance_set(files: Vec<Vec<u8>>) {
+    let (len, files) = shared(files);
+    glance_with(len, &|| read::open_set(files.clone()));
+}
+
+/// How long files are in all, and the files.
+fn shared(files: Vec<Vec<u8>>) -> (usize, Vec<Arc<dyn DumpFile>>) {
+    let len = files.iter().map(Vec::len).sum();
+    (len, files.into_iter().map(|file| Arc::new(file) as Arc<dyn DumpFile>).collect())
+}
+
+/// Images of memory (LiME, AVML); runs of zeros are short.
+pub fn image_read(data: &[u8]) {
+    look_at_image(expand(data));
+}
+
+/// Opens a file; if it is an image, looks at its memory.
+pub fn look_at_image(file: Vec<u8>) {
+    let len = file.len();
+    let file = Arc::new(file);
+    let image = match bounded(len, TIMES, FIXED, || image::open(file)) {
+        Ok(Some(image)) => image,
+        Ok(None) => return,
+        Err(error) => return assert!(error.to_string().len() < 1000),
+    };
+    check_ranges(&image.ranges);
+    for range in image.ranges.iter().take(RANGES) {
+        assert!(look_at(image.memory.as_ref(), *range), "{range} is memory and absent");
     }
 }
 
@@ -64,11 +134,14 @@ fn format_for(len: usize) -> &'static Format {
     formats[len / 2 % formats.len()]
 }
 
-fn check(dump: &Dump) {
-    let ranges = &dump.ranges;
+fn check_ranges(ranges: &[PhysRange]) {
     assert!(ranges.iter().all(|range| !range.is_empty()), "an empty range");
     assert!(ranges.iter().zip(ranges.iter().skip(1)).all(|(a, b)| a.end() <= b.start()), "ranges overlap: {ranges:?}");
-    for range in ranges.iter().take(RANGES) {
+}
+
+fn check(dump: &Dump) {
+    check_ranges(&dump.ranges);
+    for range in dump.ranges.iter().take(RANGES) {
         let readable = look_at(dump.memory.as_ref(), *range);
         let excuse = dump.container == Container::Kdump || dump.filtered;
         assert!(readable || excuse, "{range} is memory and absent");

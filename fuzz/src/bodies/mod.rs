@@ -29,6 +29,8 @@ pub static TARGETS: &[Target] = &[
     ("kdump_read", kdump::kdump_read),
     ("kdump_fields", kdump::kdump_fields),
     ("flattened_read", dumps::flattened_read),
+    ("set_read", dumps::set_read),
+    ("image_read", dumps::image_read),
     ("vmcoreinfo", notes::vmcoreinfo),
     ("notes", notes::notes),
     ("walk", machine::walk),

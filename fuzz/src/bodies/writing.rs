@@ -45,7 +45,10 @@ pub fn rewrite(guest: &Guest, options: &PlanOptions) {
     }
     let (bytes, summary) = bounded(MAX_DUMP as usize, 1, FIXED, || write(guest, &plan));
     let dump = read::open(Arc::new(bytes)).expect("our own dump");
-    compare(guest, &plan, &dump, &summary);
+    // Memory that is left out takes no room, and may be without bounds.
+    if plan.memory_bytes().saturating_add(plan.excluded_bytes()) <= 8 * MAX_MEMORY {
+        compare(guest, &plan, &dump, &summary);
+    }
 }
 
 fn write(guest: &Guest, plan: &Plan) -> (Vec<u8>, Summary) {

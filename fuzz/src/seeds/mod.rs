@@ -3,12 +3,13 @@
 
 mod captures;
 mod dmesg;
-mod elf;
+pub mod elf;
+pub mod images;
 mod input;
 mod machines;
-mod records;
+pub mod records;
 mod texts;
-mod written;
+pub mod written;
 
 use std::path::Path;
 use std::{fs, io};
@@ -36,6 +37,7 @@ pub fn all(testdata: &Path) -> io::Result<Vec<Seed>> {
     elf::all(&mut seeds);
     dmesg::all(&mut seeds);
     records::all(&mut seeds);
+    images::all(&mut seeds);
     texts::all(&mut seeds);
     Ok(seeds)
 }

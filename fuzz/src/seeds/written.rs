@@ -3,10 +3,10 @@
 use std::io::Cursor;
 use std::sync::Arc;
 
-use guestdump_core::arch::{self, Arch, Endian, PhysAddr, PhysRange, Reg, Registers, Vcpu};
+use guestdump_core::arch::{self, Arch, Class, Endian, PhysAddr, PhysRange, Reg, Registers, Vcpu};
 use guestdump_core::block::{Backing, Block, BlockKind, BlockMemory, Bytes, Zeros};
 use guestdump_core::format::flattened::{Flattened, HEADER_LEN};
-use guestdump_core::format::{self, Format};
+use guestdump_core::format::{self, Format, read};
 use guestdump_core::guest::{Guest, Past};
 use guestdump_core::plan::Plan;
 use guestdump_core::run::{RunOptions, Unobserved, run};
@@ -69,6 +69,16 @@ fn written(guest: &Guest, format: &'static Format) -> Vec<u8> {
     }
     .expect("memory takes everything");
     out
+}
+
+/// A kdump file whose headers have the 64-bit layout and are little-endian.
+pub fn little_endian_64bit_kdump() -> Vec<u8> {
+    let format = format::ALL.iter().find(|format| format.container == format::Container::Kdump && !format.flattened);
+    let format = format.expect("there is one");
+    let little = arch::ALL.iter().filter(|arch| arch.identity().endians.contains(&Endian::Little));
+    let mut files = little.map(|arch| written(&tiny(*arch, Endian::Little), format));
+    let wanted = |file: &Vec<u8>| read::open(Arc::new(file.clone())).is_ok_and(|dump| dump.class == Class::Elf64);
+    files.find(wanted).expect("there is one")
 }
 
 /// Dumps of the tiny guest of every architecture and byte order: as ELF, and in some of the other formats each, so that
