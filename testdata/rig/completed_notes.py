@@ -14,8 +14,9 @@ NT_ARM_TLS, NT_ARM_PAC_MASK, NT_PPC_VMX = 0x401, 0x406, 0x100
 ADDED = {"aarch64": [("LINUX", NT_ARM_TLS, ("tpidr_el0", "tpidr2_el0"), 1), ("LINUX", NT_ARM_PAC_MASK, ("pauth_dmask", "pauth_cmask"), 2)]}
 # architecture -> fields that QEMU leaves zero: name and type of the note -> offset, width, register
 FIELDS = {"ppc64": {("CORE", 1): [(440, 8, "dar"), (448, 8, "dsisr")], ("CORE", NT_PPC_VMX): [(528, 4, "vrsave")]}}
-# architecture -> a register that reads differently from both ends, and how `info registers` prints it
-ORDER = {"aarch64": ("cpsr", r"\bPS(?:TATE|R)=([0-9a-f]+)"), "ppc64": ("msr", r"\bMSR ([0-9a-f]+)")}
+# architecture -> registers that read differently from both ends, and how `info registers` prints them: one of them is printed (of
+# aarch64 the second in AArch32 state, where the stub's cpsr is none)
+ORDER = {"aarch64": [("cpsr", r"\bPSTATE=([0-9a-f]+)"), ("pc", r"\bR15=([0-9a-f]+)")], "ppc64": [("msr", r"\bMSR ([0-9a-f]+)")]}
 
 
 def of(architecture):
@@ -28,10 +29,10 @@ def known(monitor, architecture):
     architecture = of(architecture)
     if architecture not in ORDER:
         return []
-    anchor, pattern = ORDER[architecture]
+    text = monitor.hmp("info registers -a")
+    anchor, printed = next((name, [int(value, 16) for value in found]) for name, pattern in ORDER[architecture] if (found := re.findall(pattern, text)))
     wanted = [name for _, _, names, _ in ADDED.get(architecture, []) for name in names]
     wanted += [name for fields in FIELDS.get(architecture, {}).values() for _, _, name in fields]
-    printed = [int(value, 16) for value in re.findall(pattern, monitor.hmp("info registers -a"))]
     with gdb_stub.Stub(monitor) as stub:
         both = [stub.registers(wanted + [anchor], order) for order in ("little", "big")]
     found = [vcpus for vcpus in both if [vcpu.get(anchor) for vcpu in vcpus] == printed]

@@ -246,8 +246,8 @@ mod tests {
         let mut stub = stub(["0010000000000000d3000060", "000000000000beef600000d3"]);
         let mut vcpus = [vcpu(0, 0x1000, 0x6000_00d3), vcpu(1, 0xbeef, 0x6000_00d3)];
         let added = add_from_stub(&mut stub, &mut vcpus).unwrap();
-        // The second pid is wider than it can be.
-        assert_eq!(added, Added { count: 3, strangers: Vec::new() });
+        // root, fault and link of both; the second pid is wider than it can be.
+        assert_eq!(added, Added { count: 7, strangers: Vec::new() });
         let named = |index: usize, name: &str| vcpus[index].registers.get_named(name);
         assert_eq!((named(0, "root"), named(0, "pid")), (Some(0x8877_6655_4433_2211), Some(7)));
         assert_eq!((named(1, "root"), named(1, "pid")), (Some(0x1122_3344_5566_7788), None));
