@@ -183,8 +183,9 @@ def main(argv):
                         else:
                             machine.monitor.cmd(what, **arguments)
                     arch = re.match(r"qemu-system-(\w+)", command).group(1)
-                    registers = completed_notes.known(machine.monitor, arch)
                     paths = dumps(machine, program, where, name not in WITHOUT_KDUMP)
+                    # only now: a dump brings what QEMU keeps of AArch32 state to where its gdbstub looks
+                    registers = completed_notes.known(machine.monitor, arch)
                 if name in NOTES_BEHIND:
                     mend(paths["qemu"], NOTES_BEHIND[name])
                 results = list(checks(paths, order, arch, registers))

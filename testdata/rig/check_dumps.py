@@ -98,6 +98,8 @@ def check_notes(run, name, ours, theirs):
         run.check(name + ": VMCOREINFO is the last note", last and last.name == "VMCOREINFO" and b"OSRELEASE=" in last.desc, "")
         notes, note_bytes = notes[:-1], note_bytes[:len(wanted_bytes)]
     lines = judges.note_differences(notes, wanted)
+    if run.registers:
+        run.check(name + ": QEMU's notes lack what its gdbstub knows", wanted != theirs.notes, "")
     run.check(name + ": notes", note_bytes == wanted_bytes, "; ".join(lines) or completed_notes.what_differs(notes, theirs.notes))
 
 

@@ -84,6 +84,7 @@ def frame(notes, endian):
 
 def what_differs(ours, theirs):
     """For people: what ours have and QEMU's do not."""
-    kinds = [["%s/0x%x" % note[:2] for note in notes] for notes in (ours, theirs)]
-    new = sorted(set(kinds[0]) - set(kinds[1]))
-    return "%d equal%s" % (len(theirs), ", added to each vCPU: " + " ".join(new) if new else "")
+    same = sum(note in ours for note in theirs)
+    new = sorted({"%s/0x%x" % note[:2] for note in ours} - {"%s/0x%x" % note[:2] for note in theirs})
+    words = ["%d equal" % same, "%d with fields filled" % (len(theirs) - same) if same < len(theirs) else "", "added to each vCPU: " + " ".join(new) if new else ""]
+    return ", ".join(filter(None, words))
