@@ -243,6 +243,23 @@ impl NoteLayout {
         pid
     }
 
+    /// Puts registers into those elements of `desc` whose bytes are all zero, and gives the number of elements that are
+    /// not zero any more. Nothing else is touched: a writer leaves zero what it does not know.
+    pub fn fill(&self, desc: &mut [u8], registers: &Registers, endian: Endian) -> usize {
+        let mut filled = 0;
+        for row in self.rows.iter() {
+            let Content::Registers { first, from_byte } = row.content else { continue };
+            let endian = row.endian.unwrap_or(endian);
+            for (i, range) in row.elements() {
+                let Some(out) = desc.get_mut(range).filter(|out| is_zero(out)) else { continue };
+                let bytes = registers.bytes(Reg(first.0.wrapping_add(i))).unwrap_or_default();
+                endian.put_le_bytes(bytes.get(usize::from(from_byte)..).unwrap_or_default(), out);
+                filled += usize::from(!is_zero(out));
+            }
+        }
+        filled
+    }
+
     /// Whether any register of the layout is known.
     #[must_use]
     pub fn any_known(&self, registers: &Registers) -> bool {
@@ -253,6 +270,10 @@ impl NoteLayout {
             Content::Pid | Content::Const(_) => false,
         })
     }
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| *byte == 0)
 }
 
 /// From what a layout is to be found.
@@ -325,6 +346,25 @@ mod tests {
             (desc[44 + 8], desc.iter().map(|b| u32::from(*b)).sum::<u32>()),
             (0xaa, 7 + 1 + 0xb8 + 36 + 2 * 0xaa)
         );
+    }
+
+    #[test]
+    fn only_elements_that_are_zero_are_filled() {
+        let mut regs = Registers::unknown(DEFS);
+        for (reg, value) in [(0, 0x11), (1, 0x22), (3, 0x33)] {
+            regs.set(Reg(reg), value);
+        }
+        // r0 is there already, r2 is not known, the high half of v is zero; pid and constant stay zero.
+        let mut desc = vec![0; 60];
+        desc[8] = 0x99;
+        assert_eq!(LAYOUT.fill(&mut desc, &regs, Endian::Big), 2);
+        let mut expected = vec![0; 60];
+        (expected[8], expected[23], expected[44]) = (0x99, 0x22, 0x33);
+        assert_eq!(desc, expected);
+        // Elements behind the end of a shorter descriptor do not exist.
+        let mut cut = vec![0; 44];
+        assert_eq!(LAYOUT.fill(&mut cut, &regs, Endian::Little), 2);
+        assert_eq!((cut[8], cut[16], cut.iter().filter(|byte| **byte != 0).count()), (0x11, 0x22, 2));
     }
 
     #[test]

@@ -47,6 +47,7 @@ GUESTS = {
 # how `info registers -a` of QEMU 10.0 prints a register, by our name for it
 PRINTED = {
     "lpcr": r"\bLPCR ([0-9a-f]+)", "ptcr": r"\bPTCR ([0-9a-f]+)", "msr": r"\bMSR ([0-9a-f]+)",
+    "dar": r"\bDAR ([0-9a-f]+)", "dsisr": r"\bDSISR ([0-9a-f]+)",
     "efer": r"\bEFER=([0-9a-f]+)",
     "satp": r"\bsatp\s+([0-9a-f]+)", "mstatus": r"\bmstatus\s+([0-9a-f]+)",
     "pc": r"\b(?:PC=|NIP |pc\s+)([0-9a-f]{8,})", "x1": r"\bX01=([0-9a-f]+)", "r1": r"\b(?:GPR00 \S+|R00=\S+ R01=) ?([0-9a-f]{16})",

@@ -5,12 +5,14 @@ Byte orders, memory maps and vCPUs that the booted guests of check-guest.py do n
 QEMU's does, byte for byte, notes included; our kdump holds what our ELF and QEMU's kdump do.  One line for each check, then "N checks, M failed".
 """
 import os
+import re
 import struct
 import subprocess
 import sys
 import tempfile
 import time
 
+import completed_notes
 import judges
 import qmp
 
@@ -144,14 +146,16 @@ def dumps(machine, program, where, with_kdump):
     return paths
 
 
-def checks(paths, order):
-    """(name, ok, detail) of everything that must hold."""
+def checks(paths, order, arch, registers):
+    """(name, ok, detail) of everything that must hold; `registers` of QEMU's gdbstub."""
     qemu, ours, plain = (judges.Elf(paths[name]) for name in ("qemu", "all", "elf"))
     yield "byte order", ours.endian == {"little": "<", "big": ">"}[order], ours.endian
     verdict = judges.compare_memory(ours, qemu)
     yield "elf --device-memory: memory is QEMU's", verdict, verdict
-    lines = judges.note_differences(ours.notes, qemu.notes)
-    yield "elf --device-memory: notes are QEMU's", ours.note_bytes == qemu.note_bytes, "; ".join(lines) or "%d equal" % len(ours.notes)
+    wanted = completed_notes.expected(arch, qemu.notes, registers, qemu.endian)
+    wanted_bytes = qemu.note_bytes if wanted == qemu.notes else completed_notes.frame(wanted, qemu.endian)
+    lines = judges.note_differences(ours.notes, wanted)
+    yield "elf --device-memory: notes are QEMU's", ours.note_bytes == wanted_bytes, "; ".join(lines) or completed_notes.what_differs(ours.notes, qemu.notes)
     verdict = judges.compare_memory(plain, qemu, plain.ranges())
     yield "elf: memory is QEMU's", verdict, verdict
     for name, elf in (("kdump", plain), ("kdump-all", ours)):
@@ -178,10 +182,13 @@ def main(argv):
                             time.sleep(arguments["seconds"])
                         else:
                             machine.monitor.cmd(what, **arguments)
+                    arch = re.match(r"qemu-system-(\w+)", command).group(1)
                     paths = dumps(machine, program, where, name not in WITHOUT_KDUMP)
+                    # only now: a dump brings what QEMU keeps of AArch32 state to where its gdbstub looks
+                    registers = completed_notes.known(machine.monitor, arch)
                 if name in NOTES_BEHIND:
                     mend(paths["qemu"], NOTES_BEHIND[name])
-                results = list(checks(paths, order))
+                results = list(checks(paths, order, arch, registers))
                 if "AArch32" in name:
                     wrong = aarch32(judges.Elf(paths["elf"]).notes)
                     results.append(("elf: registers are where AArch64 has them", not wrong, wrong))

@@ -3,6 +3,7 @@ import os
 import re
 
 import cases
+import completed_notes
 import judges
 
 def make_ours(run):
@@ -29,9 +30,11 @@ def make_qemus(run):
 
 
 def make_all(run):
-    """Our files and QEMU's; what is RAM and what is other memory."""
+    """Our files and QEMU's; what is RAM and what is other memory; what QEMU's gdbstub knows."""
     make_ours(run)
     make_qemus(run)
+    with run.guest.watch() as monitor:
+        run.registers = completed_notes.known(monitor, run.case.arch)
     run.pieces, run.devices = run.guest.memory_map()
     run.ram = judges.merge((start, start + length) for start, length, _ in run.pieces)
     run.report.note(run.case.name, "RAM %s, device memory %s" % (judges.show_ranges(run.ram), judges.show_ranges(run.devices)))
@@ -86,13 +89,18 @@ def low_memory_end(memory):
 
 
 def check_notes(run, name, ours, theirs):
+    """Our notes are QEMU's, completed, and nothing else."""
     notes, note_bytes = ours.notes, ours.note_bytes
+    wanted = completed_notes.expected(run.case.arch, theirs.notes, run.registers, theirs.endian)
+    wanted_bytes = theirs.note_bytes if wanted == theirs.notes else completed_notes.frame(wanted, theirs.endian)
     if run.case.arch in cases.WITHOUT_VMCOREINFO:
         last = notes[-1] if notes else None
         run.check(name + ": VMCOREINFO is the last note", last and last.name == "VMCOREINFO" and b"OSRELEASE=" in last.desc, "")
-        notes, note_bytes = notes[:-1], note_bytes[:len(theirs.note_bytes)]
-    lines = judges.note_differences(notes, theirs.notes)
-    run.check(name + ": notes", note_bytes == theirs.note_bytes, "; ".join(lines) or "%d equal" % len(notes))
+        notes, note_bytes = notes[:-1], note_bytes[:len(wanted_bytes)]
+    lines = judges.note_differences(notes, wanted)
+    if run.registers:
+        run.check(name + ": QEMU's notes lack what its gdbstub knows", wanted != theirs.notes, "")
+    run.check(name + ": notes", note_bytes == wanted_bytes, "; ".join(lines) or completed_notes.what_differs(notes, theirs.notes))
 
 
 def check_fields(run, name, ours, theirs, expected):

@@ -18,6 +18,7 @@ class Run:
         os.makedirs(self.out)
         self.ours, self.qemus = {}, {}          # format -> path
         self.pieces, self.ram, self.devices = [], [], []
+        self.registers = []                     # of each vCPU, as far as QEMU's notes lack them
 
     def path(self, name):
         return os.path.join(self.out, name)

@@ -13,6 +13,7 @@ import tempfile
 import unittest
 import zlib
 
+import completed_notes
 import judges
 
 PAGE = 4096
@@ -338,6 +339,31 @@ class KdumpFiles(Case):
         self.assertTrue(judges.compare_to_memory(self.kdump(pages), elf))
         self.assertFalse(judges.compare_to_memory(self.kdump({**pages, 3: flip(pages[3], 9)}), elf))
         self.assertFalse(judges.compare_to_memory(self.kdump({**pages, 9: bytes(PAGE)}), elf))
+
+
+class CompletedNotes(unittest.TestCase):
+    """What is expected of notes, laid out by hand."""
+
+    def test_notes_of_each_vcpu(self):
+        theirs = [note_of("CORE", 1, b"a"), note_of("CORE", 1, b"b"), note_of("LINUX", 0x405, b"c"), note_of("VMCOREINFO", 0, b"d")]
+        vcpus = [{"tpidr_el0": 1, "pauth_dmask": 2, "pauth_cmask": 3}, {"tpidr_el0": 4, "tpidr2_el0": 5}]
+        tls = [note_of("LINUX", 0x401, b"\0\0\0\0\0\0\0\1"), note_of("LINUX", 0x401, b"\0\0\0\0\0\0\0\4\0\0\0\0\0\0\0\5")]
+        mask = note_of("LINUX", 0x406, b"\0\0\0\0\0\0\0\2\0\0\0\0\0\0\0\3")
+        wanted = [theirs[0], tls[0], mask, theirs[1], theirs[2], tls[1]]
+        self.assertEqual(completed_notes.expected("aarch64", theirs, vcpus, ">"), wanted + theirs[3:])
+        self.assertEqual(completed_notes.expected("aarch64", theirs[:3], vcpus, ">"), wanted)
+        self.assertEqual(completed_notes.expected("x86_64", theirs, [], "<"), theirs)
+        raw = completed_notes.frame(wanted, ">")
+        self.assertEqual((raw, judges.parse_notes(raw, ">")), (build_notes(wanted, ">"), wanted))
+
+    def test_fields_that_are_zero(self):
+        theirs = [note_of("CORE", 1, bytes(448) + b"\7" + bytes(55)), note_of("CORE", 0x100, bytes(544))]
+        wanted = [note_of("CORE", 1, bytes(440) + b"\x34\x12" + bytes(6) + b"\7" + bytes(55)), note_of("CORE", 0x100, bytes(528) + b"\xff" * 4 + bytes(12))]
+        self.assertEqual(completed_notes.expected("ppc64le", theirs, [{"dar": 0x1234, "dsisr": 9, "vrsave": 0xffffffff}], "<"), wanted)
+
+
+def note_of(name, kind, desc):
+    return completed_notes.Note(name, kind, desc)
 
 
 class Flattened(Case):

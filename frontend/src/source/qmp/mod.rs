@@ -29,8 +29,8 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use guestdump_core::arch::{self, Arch, GuestFacts, Vcpu};
-use guestdump_core::guest::{Guest, Note, Past, vcpus_from_notes};
+use guestdump_core::arch::{self, Arch, ArchError, DumpInfo, GuestFacts, Vcpu};
+use guestdump_core::guest::{Completed, Guest, Note, Past, complete_notes, vcpus_from_notes};
 use guestdump_core::vmcoreinfo::{self, Origin, Vmcoreinfo};
 use serde_json::{Value, json};
 
@@ -104,7 +104,7 @@ impl QmpSource {
                 captured = capture::capture(&mut session.client)?;
                 vcpus = machine.vcpus(&mut session.client, &captured.head)?;
             }
-            machine.complete(&mut session.client, &mut vcpus)?;
+            machine.complete(&mut session.client, &mut captured.head, &mut vcpus)?;
             if !stands_still {
                 session.let_run()?;
             }
@@ -152,9 +152,7 @@ impl Machine {
         if arch::by_elf_machine(head.machine).is_none() {
             return Err(QmpError::UnknownMachine { target: self.target.clone(), machine: head.machine });
         }
-        let endian = Some(head.endian);
-        let facts = GuestFacts { vcpus: &[], ram: &[], endian, machine_page_size: self.page_size, kernel: None };
-        let mut vcpus = vcpus_from_notes(self.arch, &self.arch.dump_info(&facts)?, &head.notes);
+        let mut vcpus = vcpus_from_notes(self.arch, &self.info(head)?, &head.notes);
         if vcpus.is_empty() {
             return Err(QmpError::NoVcpus { notes: head.notes.len(), arch: self.arch.identity().name });
         }
@@ -163,10 +161,18 @@ impl Machine {
         Ok(vcpus)
     }
 
-    /// Adds registers that the notes leave out.
-    fn complete(&mut self, client: &mut Client, vcpus: &mut [Vcpu]) -> Result<(), QmpError> {
+    /// What a dump with these notes looks like.
+    fn info(&self, head: &Head) -> Result<DumpInfo, ArchError> {
+        let (endian, machine_page_size) = (Some(head.endian), self.page_size);
+        self.arch.dump_info(&GuestFacts { vcpus: &[], ram: &[], endian, machine_page_size, kernel: None })
+    }
+
+    /// Adds registers that the notes leave out: to the vCPUs, and to the notes.
+    fn complete(&mut self, client: &mut Client, head: &mut Head, vcpus: &mut [Vcpu]) -> Result<(), QmpError> {
         let remarks = system::complete(client, self.arch, vcpus, &self.processes)?;
         self.remarks.extend(remarks);
+        let info = self.info(head)?;
+        self.remarks.extend(said(&complete_notes(self.arch, &info, &mut head.notes, vcpus)));
         Ok(())
     }
 
@@ -256,6 +262,16 @@ fn processes(client: &mut Client, remote: bool) -> Result<Vec<u32>, QmpError> {
         return Ok(found);
     }
     Err(tried.into_iter().find_map(Result::err).map_or(QmpError::NoPeer, QmpError::from))
+}
+
+/// In what the notes are not QEMU's.
+fn said(completed: &Completed) -> Vec<String> {
+    let added: Vec<String> = completed.added.iter().map(|(name, n_type)| format!("{name} 0x{n_type:x}")).collect();
+    let notes =
+        (!added.is_empty()).then(|| format!("notes that QEMU leaves out, added to each vCPU: {}", added.join(", ")));
+    let fields = completed.fields;
+    let fields = (fields > 0).then(|| format!("{fields} fields that are zero in QEMU's notes, filled"));
+    notes.into_iter().chain(fields).collect()
 }
 
 /// VMCOREINFO is the guest's word, not a vCPU's.

@@ -2,9 +2,11 @@
 //! what that leaves out as well.
 //!
 //! A register of the gdbstub is one of ours if it has its name or alias; the first of a name counts (QEMU 10.0.2 repeats
-//! registers of ppc64 with old values). Only integers are taken, and only what no note gave. The general registers, which
-//! are in both, tell the byte order of the stub, and that its vCPU is the note's.
+//! registers of ppc64 with old values). Only integers are taken, and only what no note gave: those that the notes do not
+//! have, and those that are zero in them, for QEMU leaves zero what it does not fill. The general registers, which are in
+//! both, tell the byte order of the stub, and that its vCPU is the note's.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use guestdump_core::arch::{Arch, Endian, Registers, Vcpu};
@@ -106,9 +108,11 @@ fn add_unknown(
     registers: &mut Registers,
 ) -> Result<usize, GdbError> {
     let mut count = 0;
+    let mut seen = BTreeSet::new();
     for register in described.iter().filter(|register| is_integer(register)) {
-        let unknown = registers.find(&register.name).is_some_and(|reg| registers.bytes(reg).is_none());
-        if !unknown {
+        let Some(reg) = registers.find(&register.name).filter(|reg| !seen.contains(reg)) else { continue };
+        let before = registers.bytes(reg).map(<[u8]>::to_vec);
+        if before.as_deref().is_some_and(|bytes| !is_zero(bytes)) {
             continue;
         }
         let Some(mut bytes) = gdb.register(register.number)? else { continue };
@@ -116,9 +120,16 @@ fn add_unknown(
             bytes.reverse();
         }
         // One that is wider than it can be is another register.
-        count += usize::from(registers.set_named(&register.name, &bytes).is_ok());
+        if registers.set_named(&register.name, &bytes).is_ok() {
+            seen.insert(reg);
+            count += usize::from(before.as_deref() != registers.bytes(reg));
+        }
     }
     Ok(count)
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| *byte == 0)
 }
 
 fn is_integer(register: &Register) -> bool {
@@ -179,10 +190,14 @@ mod tests {
         RegDef::new("pid", 4),
         RegDef::new("wide", 16),
         RegDef::new("mode", 8),
+        RegDef::new("fault", 8),
+        RegDef::new("link", 8),
     ];
     const XML: &str = "<reg name='pc' bitsize='64'/><reg name='flags' bitsize='32'/>\
         <reg name='ROOT_EL1' bitsize='64' regnum='300'/><reg name='pid' bitsize='64'/><reg name='wide' bitsize='128'/>\
-        <reg name='pc' bitsize='64'/><reg name='mode' bitsize='8'/><reg name='other' bitsize='64'/>";
+        <reg name='pc' bitsize='64'/><reg name='mode' bitsize='8'/><reg name='other' bitsize='64'/>\
+        <reg name='fault' bitsize='64' regnum='310'/><reg name='link' bitsize='64'/><reg name='fault' bitsize='64'/>\
+        <reg name='link' bitsize='64'/>";
 
     fn vcpu(id: u32, pc: u64, flags: u64) -> Vcpu {
         let mut registers = Registers::unknown(DEFS);
@@ -213,6 +228,8 @@ mod tests {
                     "p12c" => "1122334455667788",
                     "p12d" => ["0700000000000000", "0000000100000007"][current],
                     "p130" => "E14",
+                    "p136" => ["efbe000000000000", "000000000000beef"][current],
+                    "p137" => "0000000000000000",
                     asked if asked.starts_with("qSupported") => "qXfer:features:read+",
                     asked if asked.starts_with("qXfer") => &xml,
                     other => panic!("asked for {other}"),
@@ -229,12 +246,29 @@ mod tests {
         let mut stub = stub(["0010000000000000d3000060", "000000000000beef600000d3"]);
         let mut vcpus = [vcpu(0, 0x1000, 0x6000_00d3), vcpu(1, 0xbeef, 0x6000_00d3)];
         let added = add_from_stub(&mut stub, &mut vcpus).unwrap();
-        // The second pid is wider than it can be.
-        assert_eq!(added, Added { count: 3, strangers: Vec::new() });
+        // root, fault and link of both; the second pid is wider than it can be.
+        assert_eq!(added, Added { count: 7, strangers: Vec::new() });
         let named = |index: usize, name: &str| vcpus[index].registers.get_named(name);
         assert_eq!((named(0, "root"), named(0, "pid")), (Some(0x8877_6655_4433_2211), Some(7)));
         assert_eq!((named(1, "root"), named(1, "pid")), (Some(0x1122_3344_5566_7788), None));
         assert_eq!((named(0, "mode"), named(0, "wide"), named(0, "pc")), (None, None, Some(0x1000)));
+    }
+
+    #[test]
+    fn what_is_zero_in_the_notes_is_asked_for_once() {
+        let mut stub = stub(["0010000000000000d3000060", "000000000000beef600000d3"]);
+        let mut vcpus = [vcpu(0, 0x1000, 0x6000_00d3), vcpu(1, 0xbeef, 0x6000_00d3)];
+        for (vcpu, fault) in vcpus.iter_mut().zip([0, 5]) {
+            for (name, value) in [("fault", fault), ("link", 0)] {
+                vcpu.registers.set(vcpu.registers.find(name).unwrap(), value);
+            }
+        }
+        let added = add_from_stub(&mut stub, &mut vcpus).unwrap();
+        // Zero that stays zero is not counted; the stub fails if it is asked for the second of a name.
+        assert_eq!(added, Added { count: 4, strangers: Vec::new() });
+        let named = |index: usize, name: &str| vcpus[index].registers.get_named(name);
+        assert_eq!((named(0, "fault"), named(1, "fault")), (Some(0xbeef), Some(5)));
+        assert_eq!((named(0, "link"), named(1, "link")), (Some(0), Some(0)));
     }
 
     #[test]
