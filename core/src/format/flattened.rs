@@ -232,6 +232,10 @@ impl<F: DumpFile> DumpFile for Assembled<F> {
         let next = self.pieces.range(offset..).next().map_or(self.len, |(start, _)| *start);
         next.saturating_sub(offset)
     }
+
+    fn held(&self) -> u64 {
+        self.file.held()
+    }
 }
 
 #[cfg(test)]

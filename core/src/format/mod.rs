@@ -93,6 +93,11 @@ pub trait DumpFile: core::fmt::Debug + Send + Sync {
         let _ = offset;
         0
     }
+
+    /// How many bytes it may hold at most, where it claims to be longer than that: records say where their bytes belong.
+    fn held(&self) -> u64 {
+        self.len()
+    }
 }
 
 impl DumpFile for Vec<u8> {
@@ -119,6 +124,10 @@ impl DumpFile for std::sync::Arc<dyn DumpFile> {
 
     fn zeros_at(&self, offset: u64) -> u64 {
         self.as_ref().zeros_at(offset)
+    }
+
+    fn held(&self) -> u64 {
+        self.as_ref().held()
     }
 }
 
@@ -221,12 +230,16 @@ pub fn read_part(file: &dyn DumpFile, what: &'static str, offset: u64, len: u64)
     Ok(bytes)
 }
 
-/// Reads what the file has of `len` bytes at `offset`: nothing behind its end.
+/// Parts of this length are read even from a file that holds less.
+const SHORT: u64 = 64 << 10;
+
+/// Reads what the file has of `len` bytes at `offset`: nothing behind its end, and of a long part no more than the file
+/// can hold.
 ///
 /// # Errors
 /// [`ReadError::Io`].
 pub fn read_there(file: &dyn DumpFile, offset: u64, len: u64) -> Result<Vec<u8>, ReadError> {
-    let there = len.min(file.len().saturating_sub(offset));
+    let there = len.min(file.len().saturating_sub(offset)).min(file.held().max(SHORT));
     let mut bytes = vec![0; usize::try_from(there).unwrap_or(usize::MAX)];
     if there > 0 {
         file.read_at(offset, &mut bytes)?;
