@@ -141,7 +141,8 @@ pub fn loads(
 }
 
 /// The order of loads in the file: by physical address, as readers of memory expect it; crash 8.0.2 and makedumpfile 1.7.2 open
-/// such a file. Where two processes have the same address, gdb takes one of their pages and drgn may take the other.
+/// such a file. Where two processes have the same address, both of their pages are in it, and which one a reader takes is the
+/// reader's choice.
 fn order(loads: &mut [Load]) {
     loads.sort_unstable_by_key(|load| (load.phys.start(), load.virt));
 }
