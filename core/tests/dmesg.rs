@@ -390,8 +390,10 @@ fn a_log_that_ends_at_the_end_of_its_buffer_goes_on_at_its_start() {
 #[test]
 fn older_logs_that_lie_end() {
     let records: [(usize, &str, &str); 2] = [(32, "one", ""), (32, "two", "")];
-    let cases: [(Breaks, usize, &str); 3] = [
+    let cases: [(Breaks, usize, &str); 4] = [
         (|image| image.put(OLD + 32, 2, 0xfff0), 1, "a record is longer than its place"),
+        // Into what is the oldest record of a log that has gone around its end.
+        (|image| image.put(VARIABLES + 24, 4, 60), 1, "a record is longer than its place"),
         (|image| image.put(OLD + 36, 2, 9), 1, "a record is longer than its place"),
         (|image| image.put(VARIABLES + 24, 4, 0x3fff), 2, "the records end before log_next_idx"),
     ];

@@ -257,11 +257,10 @@ impl<'a> Walker<'a> {
             *slot = Some(Piece { at: piece_at, present: read.map_err(name)?, bytes });
         }
         let start = usize::try_from(at.0 - piece_at.0).unwrap_or(PIECE);
-        let Some(piece) = slot.as_ref().filter(|piece| piece.present) else {
-            return alone(self.memory, form, at).map_err(name);
-        };
-        let bytes = piece.bytes.get(start..start.saturating_add(usize::from(form.entry_bytes)));
-        Ok(bytes.map(|bytes| form.endian.get(bytes)))
+        // The last entry in a piece may reach into the next one, if the table is where no processor has one.
+        let bytes = slot.as_ref().filter(|piece| piece.present);
+        let bytes = bytes.and_then(|piece| piece.bytes.get(start..start.saturating_add(usize::from(form.entry_bytes))));
+        bytes.map_or_else(|| alone(self.memory, form, at).map_err(name), |bytes| Ok(Some(form.endian.get(bytes))))
     }
 }
 

@@ -337,6 +337,23 @@ fn mappings_without_an_address_bit() {
 }
 
 /// A table of which half is behind the end of RAM.
+/// As a manifest may say: the last entry of a page of memory reaches into the next one.
+#[test]
+fn tables_that_are_not_aligned() {
+    let mut memory = TestMemory::default();
+    let root = TABLES + 0xffc;
+    put(&mut memory, root, 0, 5 << 20 | LEAF | VALID);
+    put(&mut memory, root, 1, 9 << 20 | LEAF | VALID);
+    let paging = whole(root);
+    let (told, _) = survey(&paging, &memory, Limits::default());
+    let pages: Vec<u64> = told.mappings.iter().map(|mapping| mapping.virt.first().0).collect();
+    assert_eq!(pages, [0, 0x10_0000]);
+    let mut walker = Walker::new(&paging, &memory);
+    for Mapping { virt, phys, .. } in told.mappings {
+        assert_eq!(walker.translate(virt.first()).unwrap(), Some(phys));
+    }
+}
+
 #[test]
 fn tables_that_are_not_in_ram() {
     let mut memory = TestMemory::default();

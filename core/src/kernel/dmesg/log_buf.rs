@@ -108,7 +108,9 @@ impl<'a> Records<'a> {
 
     /// The record at `at`, and the step to the next one; `None` for the mark that the buffer goes on at its start.
     fn record(&self) -> Result<Option<(Record, u64)>, &'static str> {
-        if self.at.saturating_add(self.layout.size) > self.len {
+        // No record goes around the buffer's end, nor over the first one.
+        let end = if self.wrapped { self.end } else { self.len };
+        if self.at.saturating_add(self.layout.size) > end {
             return Ok(None);
         }
         let Header { len, text_len, dict_len, mut record } = self.header()?;
@@ -116,7 +118,7 @@ impl<'a> Records<'a> {
             return Ok(None);
         }
         let used = self.layout.size + text_len + dict_len;
-        if used > len || self.at + len > self.len {
+        if used > len || self.at + len > end {
             return Err("a record is longer than its place");
         }
         let mut text = vec![0; usize::try_from(text_len + dict_len).unwrap_or(0)];
