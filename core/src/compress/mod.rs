@@ -10,8 +10,9 @@ use core::fmt::Debug;
 use core::ops::RangeInclusive;
 
 mod error;
+#[cfg_attr(not(feature = "zstd"), allow(dead_code, reason = "zlib-rs only asks for noise"))]
+mod kind;
 mod lzo;
-mod noise;
 mod plain;
 mod snappy;
 mod zlib;

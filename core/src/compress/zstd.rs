@@ -5,14 +5,17 @@
 
 use core::ops::RangeInclusive;
 
-use zstd::zstd_safe::{self, CCtx, CParameter, DCtx, zstd_sys::ZSTD_ErrorCode};
+use zstd::zstd_safe::{self, CCtx, CParameter, DCtx, Strategy, zstd_sys::ZSTD_ErrorCode};
 
+use super::kind::{self, Kind};
 use super::{Codec, CodecError, Decoder, Encoder, check_level, check_page, check_page_size, useful_room};
 
 const NAME: &str = "zstd";
 
-/// makedumpfile's level. On guest memory it gives the size of QEMU's zlib dumps at five times their speed.
+/// makedumpfile's level; it differs from what is done by itself by what follows.
 const LEVEL: i32 = 1;
+/// Level 1 looks for repetitions of five bytes, which leaves programs 4 % larger than QEMU's zlib dumps have them.
+const MIN_MATCH: u32 = 4;
 /// Of zstd's own levels those that differ on pages: below -50 nothing is found any more.
 const LEVELS: RangeInclusive<i32> = -50..=22;
 
@@ -30,7 +33,7 @@ impl Codec for Zstd {
     }
 
     fn about(&self) -> &'static str {
-        "level 1; crash 8.0.0, makedumpfile 1.7.0, libkdumpfile or later, where built with libzstd"
+        "near level 1; crash 8.0.0, makedumpfile 1.7.0, libkdumpfile or later, where built with libzstd"
     }
 
     fn levels(&self) -> Option<RangeInclusive<i32>> {
@@ -39,10 +42,17 @@ impl Codec for Zstd {
 
     fn encoder_at(&self, page_size: usize, level: Option<i32>) -> Result<Box<dyn Encoder>, CodecError> {
         check_page_size(NAME, page_size)?;
-        let level = check_level(self, level, LEVEL)?;
-        let mut zstd = CCtx::try_create().ok_or(CodecError::NoMemory { codec: NAME, page_size })?;
-        zstd.set_parameter(CParameter::CompressionLevel(level)).map_err(|code| encode_error(page_size, code))?;
-        Ok(Box::new(ZstdEncoder { zstd, page_size }))
+        let make = |parameters: &[CParameter]| {
+            let mut zstd = CCtx::try_create().ok_or(CodecError::NoMemory { codec: NAME, page_size })?;
+            let set = parameters.iter().try_for_each(|parameter| zstd.set_parameter(*parameter).map(|_| ()));
+            set.map_err(|code| encode_error(page_size, code))?;
+            Ok(zstd)
+        };
+        let (zstd, text) = match level {
+            Some(_) => (make(&[CParameter::CompressionLevel(check_level(self, level, LEVEL)?)])?, None),
+            None => (make(&usual(page_size))?, Some(make(&for_text(page_size))?)),
+        };
+        Ok(Box::new(ZstdEncoder { zstd, text, page_size }))
     }
 
     fn decoder(&self, page_size: usize) -> Result<Box<dyn Decoder>, CodecError> {
@@ -52,8 +62,29 @@ impl Codec for Zstd {
     }
 }
 
+/// The level's strategy, with a table of places that fits into the nearest cache beside a page of 4 KiB: a tenth of the
+/// time, for 0.3 % of programs.
+fn usual(page_size: usize) -> [CParameter; 3] {
+    let table = CParameter::HashLog(table_bits(page_size));
+    [CParameter::CompressionLevel(LEVEL), CParameter::MinMatch(MIN_MATCH), table]
+}
+
+/// Text has long repetitions, and is 11 % smaller by looking for these first, in the same time.
+fn for_text(page_size: usize) -> [CParameter; 4] {
+    let bits = table_bits(page_size);
+    let (long, short) = (CParameter::HashLog(bits + 1), CParameter::ChainLog(bits));
+    [CParameter::CompressionLevel(LEVEL), CParameter::Strategy(Strategy::ZSTD_dfast), long, short]
+}
+
+/// Half as many places as the page has bytes; zstd's own bounds are 6 and 30.
+fn table_bits(page_size: usize) -> u32 {
+    page_size.checked_ilog2().unwrap_or(0).saturating_sub(1).max(6)
+}
+
 struct ZstdEncoder {
     zstd: CCtx<'static>,
+    /// For pages of text, unless a level was asked for.
+    text: Option<CCtx<'static>>,
     page_size: usize,
 }
 
@@ -61,7 +92,12 @@ impl Encoder for ZstdEncoder {
     fn compress(&mut self, page: &[u8], out: &mut [u8]) -> Result<Option<usize>, CodecError> {
         check_page(NAME, page, self.page_size)?;
         let room = useful_room(NAME, page, out)?;
-        match self.zstd.compress2(room, page) {
+        let kind = kind::of(page);
+        if kind == Kind::Noise {
+            return Ok(None);
+        }
+        let zstd = self.text.as_mut().filter(|_| kind == Kind::Text).unwrap_or(&mut self.zstd);
+        match zstd.compress2(room, page) {
             Ok(len) => Ok(Some(len)),
             Err(code) if zstd_safe::is_error_kind(code, ZSTD_ErrorCode::ZSTD_error_dstSize_tooSmall) => Ok(None),
             Err(code) => Err(encode_error(page.len(), code)),
