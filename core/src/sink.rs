@@ -4,8 +4,8 @@
 
 use std::io::{self, Seek, SeekFrom, Write};
 
-/// Something that a dump can be written to. Offsets are those of the dump, from 0.
-pub trait Sink {
+/// Something that a dump can be written to, by one thread after the other. Offsets are those of the dump, from 0.
+pub trait Sink: Send {
     /// Puts `bytes` at `offset`. What is never written reads as zero.
     ///
     /// # Errors
@@ -82,7 +82,7 @@ impl<W: Write> Sequential<W> {
     }
 }
 
-impl<W: Write> Sink for Sequential<W> {
+impl<W: Write + Send> Sink for Sequential<W> {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let Some(gap) = offset.checked_sub(self.at) else {
             let text = format!("cannot go back from offset {} to {offset} of a stream", self.at);
@@ -128,7 +128,7 @@ impl<W: Write + Seek> Seekable<W> {
     }
 }
 
-impl<W: Write + Seek> Sink for Seekable<W> {
+impl<W: Write + Seek + Send> Sink for Seekable<W> {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         if self.at != offset {
             self.out.seek(SeekFrom::Start(offset))?;

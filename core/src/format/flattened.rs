@@ -70,7 +70,7 @@ fn write_both(out: &mut impl Write, head: &[u8], bytes: &[u8]) -> io::Result<()>
     Ok(())
 }
 
-impl<W: Write> Sink for Flattened<W> {
+impl<W: Write + Send> Sink for Flattened<W> {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.start()?;
         let mut at = i64::try_from(offset).map_err(io::Error::other)?;

@@ -1,16 +1,16 @@
-//! Batches through workers to one writer, in order.
+//! Batches through workers, each put down in its turn.
 //!
-//! A worker first takes a free buffer and only then a batch number, so that the batch which the writer waits for always
-//! has a worker: with any number of buffers there is no deadlock, and never more than that many batches in memory.
+//! There is no thread for writing: the worker that finishes the batch whose turn it is puts it down, and those behind it that
+//! are finished already, while the others go on. Nobody waits for anything but a free buffer. A worker first takes a buffer
+//! and only then a batch, so that the batch whose turn it is always has a worker: with any number of buffers there is no
+//! deadlock, and never more than that many batches in memory.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Condvar, Mutex, MutexGuard};
 
 use super::{Observer, RunError};
 
-/// Buffers for each worker: one in work, one on the way to the writer, one on the way back.
+/// Buffers for each worker: one in work, and two that wait for their turn while somebody writes.
 const BUFFERS_PER_WORKER: usize = 3;
 
 /// What a worker does with a batch.
@@ -30,96 +30,142 @@ pub trait Work: Sync {
 }
 
 struct Done<J, B> {
-    number: u64,
     job: J,
     buffer: B,
     result: Result<(), RunError>,
 }
 
-type Free<B> = Mutex<Receiver<B>>;
+/// What the workers share.
+struct Line<'a, W: Work, C> {
+    work: &'a W,
+    observer: &'a dyn Observer,
+    state: Mutex<State<W, C>>,
+    /// A buffer became free, or all is over.
+    changed: Condvar,
+}
 
-/// Runs all `jobs` on `threads` workers and gives each with its output to `commit`, in order.
+struct State<W: Work, C> {
+    free: Vec<W::Buffer>,
+    /// Finished batches whose turn has not come.
+    early: BTreeMap<u64, Done<W::Job, W::Buffer>>,
+    /// Whose turn it is.
+    next: u64,
+    /// `None` while a worker is at it.
+    commit: Option<C>,
+    failed: Option<RunError>,
+}
+
+/// Runs all `jobs` on `threads` workers and gives each with its output to `commit`, in order and one at a time.
 pub fn run<W: Work>(
     work: &W,
     jobs: impl Iterator<Item = W::Job> + Send,
     threads: usize,
     observer: &dyn Observer,
-    mut commit: impl FnMut(&W::Job, &W::Buffer) -> Result<(), RunError>,
+    commit: impl FnMut(&W::Job, &W::Buffer) -> Result<(), RunError> + Send,
 ) -> Result<(), RunError> {
     let threads = threads.max(1);
-    let jobs = Mutex::new((0_u64, jobs));
-    let stop = AtomicBool::new(false);
-    let (give, free) = channel();
-    for _ in 0..threads.saturating_mul(BUFFERS_PER_WORKER) {
-        // The receiver is here: this cannot fail.
-        let _ = give.send(W::Buffer::default());
-    }
-    let free: Free<W::Buffer> = Mutex::new(free);
-    let (send, done) = channel();
+    let jobs = Mutex::new((0_u64..).zip(jobs));
+    let mut free = Vec::new();
+    free.resize_with(threads.saturating_mul(BUFFERS_PER_WORKER), W::Buffer::default);
+    let state = State::<W, _> { free, early: BTreeMap::new(), next: 0, commit: Some(commit), failed: None };
+    let line = Line { work, observer, state: Mutex::new(state), changed: Condvar::new() };
     std::thread::scope(|workers| {
         for _ in 0..threads {
-            let (send, free, jobs, stop) = (send.clone(), &free, &jobs, &stop);
-            workers.spawn(move || worker(work, jobs, free, stop, &send));
+            workers.spawn(|| line.worker(&jobs));
         }
-        drop(send);
-        let result = write(&done, &give, observer, &mut commit);
-        // Workers stop at their next batch; those that wait for a buffer find the channel closed.
-        stop.store(true, Ordering::Relaxed);
-        drop(give);
-        drop(done);
-        result
-    })
-}
-
-fn worker<W: Work>(
-    work: &W,
-    jobs: &Mutex<(u64, impl Iterator<Item = W::Job>)>,
-    free: &Free<W::Buffer>,
-    stop: &AtomicBool,
-    send: &Sender<Done<W::Job, W::Buffer>>,
-) {
-    let mut tool = work.tool();
-    while !stop.load(Ordering::Relaxed) {
-        let Ok(Ok(mut buffer)) = free.lock().map(|free| free.recv()) else { return };
-        let next = jobs.lock().ok().and_then(|mut jobs| {
-            let job = jobs.1.next()?;
-            jobs.0 += 1;
-            Some((jobs.0 - 1, job))
-        });
-        let Some((number, job)) = next else { return };
-        let result = match &mut tool {
-            Ok(tool) => work.work(&job, tool, &mut buffer),
-            Err(error) => Err(std::mem::replace(error, RunError::Worker)),
-        };
-        if send.send(Done { number, job, buffer, result }).is_err() {
-            return;
-        }
+    });
+    match line.state.into_inner() {
+        Ok(State { failed: Some(error), .. }) => Err(error),
+        // Numbers are without gaps unless a worker died with a batch in hand.
+        Ok(State { early, .. }) if early.is_empty() => Ok(()),
+        _ => Err(RunError::Worker),
     }
 }
 
-fn write<J, B>(
-    done: &Receiver<Done<J, B>>,
-    give: &Sender<B>,
-    observer: &dyn Observer,
-    commit: &mut impl FnMut(&J, &B) -> Result<(), RunError>,
-) -> Result<(), RunError> {
-    let mut early = BTreeMap::new();
-    let mut next = 0_u64;
-    for batch in done {
-        early.insert(batch.number, batch);
-        while let Some(batch) = early.remove(&next) {
-            if observer.cancelled() {
-                return Err(RunError::Cancelled);
+impl<W: Work, C: FnMut(&W::Job, &W::Buffer) -> Result<(), RunError>> Line<'_, W, C> {
+    fn worker(&self, jobs: &Mutex<impl Iterator<Item = (u64, W::Job)>>) {
+        let leaving = Leaving(self);
+        let mut tool = self.work.tool();
+        while let Some(mut buffer) = self.free_buffer() {
+            let Some((number, job)) = jobs.lock().ok().and_then(|mut jobs| jobs.next()) else { break };
+            let result = match &mut tool {
+                Ok(tool) => self.work.work(&job, tool, &mut buffer),
+                Err(error) => Err(std::mem::replace(error, RunError::Worker)),
+            };
+            self.hand_in(number, Done { job, buffer, result });
+        }
+        drop(leaving);
+    }
+
+    /// Waits for a buffer; `None` if no more work is wanted.
+    fn free_buffer(&self) -> Option<W::Buffer> {
+        let mut state = self.state.lock().ok()?;
+        loop {
+            if state.failed.is_some() {
+                return None;
             }
-            batch.result?;
-            commit(&batch.job, &batch.buffer)?;
-            // A closed channel only means that no worker needs it.
-            let _ = give.send(batch.buffer);
-            next += 1;
+            if let Some(buffer) = state.free.pop() {
+                return Some(buffer);
+            }
+            state = self.changed.wait(state).ok()?;
         }
     }
-    // Numbers are without gaps unless a worker died with a batch in hand.
-    if early.is_empty() { Ok(()) } else { Err(RunError::Worker) }
+
+    /// Puts a batch into the line, and what has its turn down, unless somebody is doing that: they will see it.
+    fn hand_in(&self, number: u64, done: Done<W::Job, W::Buffer>) {
+        let Ok(mut state) = self.state.lock() else { return };
+        state.early.insert(number, done);
+        let Some(mut commit) = state.commit.take() else { return };
+        while let Some(batch) = state.turn() {
+            drop(state);
+            let result = self.put_down(&batch, &mut commit);
+            let Ok(again) = self.state.lock() else { return };
+            state = again;
+            state.free.push(batch.buffer);
+            if let Err(error) = batch.result.and(result) {
+                return self.fail(state, error);
+            }
+            self.changed.notify_one();
+        }
+        state.commit = Some(commit);
+    }
+
+    fn put_down(&self, batch: &Done<W::Job, W::Buffer>, commit: &mut C) -> Result<(), RunError> {
+        if self.observer.cancelled() {
+            return Err(RunError::Cancelled);
+        }
+        // What could not be made is not put down; its error is the caller's.
+        if batch.result.is_ok() { commit(&batch.job, &batch.buffer) } else { Ok(()) }
+    }
+}
+
+impl<W: Work, C> Line<'_, W, C> {
+    fn fail(&self, mut state: MutexGuard<'_, State<W, C>>, error: RunError) {
+        state.failed.get_or_insert(error);
+        self.changed.notify_all();
+    }
+}
+
+impl<W: Work, C> State<W, C> {
+    /// The batch whose turn it is, if it is finished.
+    fn turn(&mut self) -> Option<Done<W::Job, W::Buffer>> {
+        let batch = self.early.remove(&self.next)?;
+        self.next += 1;
+        Some(batch)
+    }
+}
+
+/// Lets nobody wait for a worker that panicked with a batch in hand.
+struct Leaving<'a, 'b, W: Work, C>(&'a Line<'b, W, C>);
+
+impl<W: Work, C> Drop for Leaving<'_, '_, W, C> {
+    fn drop(&mut self) {
+        if std::thread::panicking()
+            && let Ok(state) = self.0.state.lock()
+        {
+            self.0.fail(state, RunError::Worker);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -174,6 +220,62 @@ mod tests {
         assert_eq!((error.to_string().as_str(), last), ("cannot encode a header: as planned", 39));
         let commit = |job: &u64, _: &u64| if *job == 9 { Err(RunError::Cancelled) } else { Ok(()) };
         assert!(matches!(run(&Square { fail_at: u64::MAX }, 0.., 2, &Unobserved, commit), Err(RunError::Cancelled)));
+    }
+
+    #[test]
+    fn a_worker_that_panics_lets_the_others_end() {
+        struct Dies;
+        impl Work for Dies {
+            type Job = u64;
+            type Tool = ();
+            type Buffer = ();
+
+            fn tool(&self) -> Result<(), RunError> {
+                Ok(())
+            }
+
+            fn work(&self, job: &u64, (): &mut (), (): &mut ()) -> Result<(), RunError> {
+                assert_ne!(*job, 5, "as planned");
+                Ok(())
+            }
+        }
+        let ends = || run(&Dies, 0.., 3, &Unobserved, |_, ()| Ok(()));
+        assert!(std::panic::catch_unwind(ends).is_err());
+    }
+
+    #[test]
+    fn a_slow_writer_stops_nobody_but_itself() {
+        let (most, early) = (std::sync::atomic::AtomicU64::new(0), std::sync::atomic::AtomicU64::new(0));
+        struct Counts<'a>(&'a std::sync::atomic::AtomicU64);
+        impl Work for Counts<'_> {
+            type Job = u64;
+            type Tool = ();
+            type Buffer = u64;
+
+            fn tool(&self) -> Result<(), RunError> {
+                Ok(())
+            }
+
+            fn work(&self, job: &u64, (): &mut (), out: &mut u64) -> Result<(), RunError> {
+                *out = *job;
+                self.0.fetch_max(*job, std::sync::atomic::Ordering::SeqCst);
+                Ok(())
+            }
+        }
+        let commit = |job: &u64, _: &u64| {
+            if *job == 3 {
+                // The others go on as far as there are buffers: 2 workers, 6 buffers, of which this is one.
+                let patience = std::time::Instant::now();
+                while most.load(std::sync::atomic::Ordering::SeqCst) < 8 && patience.elapsed().as_secs() < 20 {
+                    std::thread::yield_now();
+                }
+                std::thread::sleep(std::time::Duration::from_millis(20));
+                early.store(most.load(std::sync::atomic::Ordering::SeqCst), std::sync::atomic::Ordering::SeqCst);
+            }
+            Ok(())
+        };
+        run(&Counts(&most), 0..100, 2, &Unobserved, commit).unwrap();
+        assert_eq!(early.into_inner(), 8);
     }
 
     #[test]
