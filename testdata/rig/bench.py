@@ -119,6 +119,11 @@ class Bench:
             raise RuntimeError("makedumpfile %s writes nothing" % " ".join(options))
         return lambda: self.run(best[1], self.out)
 
+    def bare(self, name, codec):
+        """The least that could be done with the pages, by core/examples/bare.rs; of the file, the size without any descriptor."""
+        command = [self.options.bare, self.guest(name).ram_file(), self.out, codec, str(os.cpu_count())]
+        return lambda: self.run(command, self.out)
+
     def copy(self, name):
         """What the disk takes for as many bytes as the dump has: written at once and flushed."""
         source = self.kept(name, "elf")
@@ -150,6 +155,8 @@ def rows(b):
     yield "zlib", 5.3, "QEMU kdump-raw-zlib", lambda: (b.qemu(mixed, "kdump-raw-zlib"), b.dump(mixed, "kdump-raw-zlib")), "not larger"
     yield "zstd", 10.0, "QEMU kdump-raw-zlib", lambda: (b.qemu(mixed, "kdump-raw-zlib"), b.dump(mixed, "kdump-raw-zstd")), "not larger"
     yield "lzo", 2.5, "makedumpfile -l -d 0", lambda: (b.makedumpfile(b.kept(mixed, "elf"), "-l", "-d", "0"), b.dump(mixed, "kdump-raw-lzo")), None
+    for codec, form in ("copy", "elf"), ("zlib", "kdump-raw-zlib"), ("zstd", "kdump-raw-zstd"), ("lzo", "kdump-raw-lzo"), ("snappy", "kdump-raw-snappy"):
+        yield "bare-" + codec, 1.0, "pages through the codec", lambda codec=codec, form=form: (b.bare(mixed, codec), b.dump(mixed, form)), None
     yield "snappy", 1.0, "our own lzo", lambda: (b.dump(mixed, "kdump-raw-lzo"), b.dump(mixed, "kdump-raw-snappy")), None
     yield "disk", 1.0, "cp of the data present", lambda: (b.copy(mixed), b.to_disk(mixed, "elf")), None
     yield "direct", 1.0, "cp of the data present", lambda: (b.copy(mixed), b.to_disk(mixed, "elf", "--direct")), None
@@ -215,6 +222,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--list", action="store_true", help="name the rows")
     parser.add_argument("--guestdump", default=os.path.join(ROOT, "target/release/guestdump"))
+    parser.add_argument("--bare", default=os.path.join(ROOT, "target/release/examples/bare"))
     parser.add_argument("--work", default="/dev/shm/guestdump-bench", help="folder for outputs, about 5 GB, on a tmpfs")
     parser.add_argument("--disk", default=rig.RIG, help="folder on a disk, for the rows that write to one")
     options = parser.parse_args()

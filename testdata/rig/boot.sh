@@ -4,7 +4,7 @@
 #   ACCEL=tcg|kvm        accelerator (default tcg; kvm is for the x86 guests only)
 #   NAME=name            run directory name below $RIG/run (default ARCH)
 #   RAM=file|memfd|anon  guest RAM: file = shared mmap of $RUN/ram (default), memfd = shared memfd,
-#                        anon = private anonymous memory (memory-backend-ram)
+#                        anon = private anonymous memory (memory-backend-ram), huge = memfd of 2 MiB pages
 #   FILL=PCT SPIN=N      passed to the guest's /init (default 25 and 1)
 #   APPEND='...'         more kernel command line (for example no5lvl)
 #   QEMU_BIN MACHINE_OVERRIDE CPU_OVERRIDE   replace what archs.sh says
@@ -30,8 +30,9 @@ esac
 case ${RAM:-file} in
 file)  ram="-object memory-backend-file,id=rigram,size=${mem}M,mem-path=$RUN/ram,share=on" ;;
 memfd) ram="-object memory-backend-memfd,id=rigram,size=${mem}M,share=on" ;;
+huge)  ram="-object memory-backend-memfd,id=rigram,size=${mem}M,share=on,hugetlb=on,hugetlbsize=2M" ;;
 anon)  ram="-object memory-backend-ram,id=rigram,size=${mem}M" ;;
-*)     echo "RAM=$RAM: not one of file, memfd, anon" >&2; exit 2 ;;
+*)     echo "RAM=$RAM: not one of file, memfd, huge, anon" >&2; exit 2 ;;
 esac
 serial=$(printf %s "$SERIAL" | sed "s|@CON@|$RUN/console.log|")
 # shellcheck disable=SC2086
