@@ -132,7 +132,7 @@ impl Summary {
 /// How to run.
 #[derive(Clone, Copy, Debug)]
 pub struct RunOptions {
-    /// Number of workers, at least 1.
+    /// Number of workers. 0: all is done by the calling thread, for programs that may not start others.
     pub threads: usize,
     /// Level of the codec, if it is not to choose by itself.
     pub level: Option<i32>,

@@ -38,7 +38,7 @@ struct Done<J, B> {
 
 type Free<B> = Mutex<Receiver<B>>;
 
-/// Runs all `jobs` on `threads` workers and gives each with its output to `commit`, in order.
+/// Runs all `jobs` on `threads` workers and gives each with its output to `commit`, in order. With none it starts no thread.
 pub fn run<W: Work>(
     work: &W,
     jobs: impl Iterator<Item = W::Job> + Send,
@@ -46,7 +46,9 @@ pub fn run<W: Work>(
     observer: &dyn Observer,
     mut commit: impl FnMut(&W::Job, &W::Buffer) -> Result<(), RunError>,
 ) -> Result<(), RunError> {
-    let threads = threads.max(1);
+    if threads == 0 {
+        return alone(work, jobs, observer, commit);
+    }
     let jobs = Mutex::new((0_u64, jobs));
     let stop = AtomicBool::new(false);
     let (give, free) = channel();
@@ -69,6 +71,23 @@ pub fn run<W: Work>(
         drop(done);
         result
     })
+}
+
+fn alone<W: Work>(
+    work: &W,
+    jobs: impl Iterator<Item = W::Job>,
+    observer: &dyn Observer,
+    mut commit: impl FnMut(&W::Job, &W::Buffer) -> Result<(), RunError>,
+) -> Result<(), RunError> {
+    let (mut tool, mut buffer) = (work.tool()?, W::Buffer::default());
+    for job in jobs {
+        if observer.cancelled() {
+            return Err(RunError::Cancelled);
+        }
+        work.work(&job, &mut tool, &mut buffer)?;
+        commit(&job, &buffer)?;
+    }
+    Ok(())
 }
 
 fn worker<W: Work>(
@@ -151,7 +170,7 @@ mod tests {
 
     #[test]
     fn batches_arrive_in_order_whatever_the_number_of_workers() {
-        for threads in [1, 2, 5] {
+        for threads in [0, 1, 2, 5] {
             let mut seen = Vec::new();
             let commit = |job: &u64, out: &u64| {
                 assert_eq!(*out, job * job);
@@ -165,15 +184,18 @@ mod tests {
 
     #[test]
     fn errors_of_workers_and_writers_end_the_run() {
-        let mut last = 0;
-        let commit = |job: &u64, _: &u64| {
-            last = *job;
-            Ok(())
-        };
-        let error = run(&Square { fail_at: 40 }, 0.., 3, &Unobserved, commit).unwrap_err();
-        assert_eq!((error.to_string().as_str(), last), ("cannot encode a header: as planned", 39));
-        let commit = |job: &u64, _: &u64| if *job == 9 { Err(RunError::Cancelled) } else { Ok(()) };
-        assert!(matches!(run(&Square { fail_at: u64::MAX }, 0.., 2, &Unobserved, commit), Err(RunError::Cancelled)));
+        for threads in [0, 3] {
+            let mut last = 0;
+            let commit = |job: &u64, _: &u64| {
+                last = *job;
+                Ok(())
+            };
+            let error = run(&Square { fail_at: 40 }, 0.., threads, &Unobserved, commit).unwrap_err();
+            assert_eq!((error.to_string().as_str(), last), ("cannot encode a header: as planned", 39));
+            let commit = |job: &u64, _: &u64| if *job == 9 { Err(RunError::Cancelled) } else { Ok(()) };
+            let result = run(&Square { fail_at: u64::MAX }, 0.., threads, &Unobserved, commit);
+            assert!(matches!(result, Err(RunError::Cancelled)));
+        }
     }
 
     #[test]
@@ -184,7 +206,9 @@ mod tests {
                 true
             }
         }
-        let result = run(&Square { fail_at: u64::MAX }, 0.., 2, &Impatient, |_, _| Ok(()));
-        assert!(matches!(result, Err(RunError::Cancelled)));
+        for threads in [0, 2] {
+            let result = run(&Square { fail_at: u64::MAX }, 0.., threads, &Impatient, |_, _| Ok(()));
+            assert!(matches!(result, Err(RunError::Cancelled)));
+        }
     }
 }
