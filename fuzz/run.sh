@@ -51,7 +51,7 @@ report() {      # report TARGET STATUS: how a run went, from its log
     echo "$1 failed with $2:"
     grep -v -e '^#' -e '^INFO' -e '^stat::' -e NEW_FUNC "$log" | head -n 60
     unit=$(sed -n 's/.*Test unit written to //p' "$log" | tail -n 1)
-    [ ! -s "$unit" ] || [ "$(stat -c %s "$unit")" -ge 4096 ] || { echo "base64 -d <<END >${unit##*/}"; base64 "$unit"; echo END; }
+    [ ! -s "$unit" ] || [ "$(stat -c %s "$unit")" -ge 4096 ] || echo "base64 -d >${unit##*/} <<<$(base64 -w 0 "$unit")"
 }
 
 fuzz() {        # fuzz TARGET: run one and say how it went
