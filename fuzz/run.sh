@@ -13,33 +13,34 @@
 # --target keeps the flags away from build scripts.
 set -euo pipefail
 export LC_ALL=C
-here=$(cd "$(dirname "$0")" && pwd)
+cd "$(dirname "$0")"
 triple=x86_64-unknown-linux-gnu
 [ $# -ge 1 ] || { sed -n '2,11s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 seconds=$1
 shift
-[ $# -ge 1 ] || set -- $(cd "$here/fuzz_targets" && ls | sed 's/\.rs$//')
+[ $# -ge 1 ] || set -- $(cd fuzz_targets && ls | sed 's/\.rs$//')
 
 export RUSTFLAGS="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
 -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 --cfg fuzzing"
 bins=()
 for target in "$@"; do bins+=(--bin "$target"); done
-cargo build --quiet --release --locked --manifest-path "$here/Cargo.toml" --target-dir "$here/target" --target $triple "${bins[@]}"
+cargo build --quiet --release --locked --target-dir target --target $triple "${bins[@]}"
 [ "$seconds" != 0 ] || exit 0
 
-# What is compared in a run (-use_cmp) may be addresses, which differ from run to run; the order of a folder's files does too.
+# What differs between runs and would lead elsewhere: addresses, which are among the numbers that -use_cmp=1 sees compared; the
+# order of a folder's files; the lengths of paths, by which memory is aligned differently (hence relative ones).
 inputs() {      # inputs TARGET: libFuzzer's options for what a run starts from, and for its path
-    local found=$here/target/corpus/$1 seeds=("$here/corpus/$1"/*)
+    local seeds=("corpus/$1"/*)
     if [ "${SEED:-1}" = random ]; then
-        mkdir -p "$found"
-        printf '%s\n' "$found" "$here/corpus/$1"
+        mkdir -p "target/corpus/$1"
+        printf '%s\n' "target/corpus/$1" "corpus/$1"
     else
         printf '%s\n' "-seed=${SEED:-1}" -use_cmp=0 "-seed_inputs=$(IFS=,; echo "${seeds[*]}")"
     fi
 }
 
 report() {      # report TARGET STATUS: how a run went, from its log
-    local log=$here/target/$1.log unit
+    local log=target/$1.log unit
     awk -v target="$1" '
         { for (i = 1; i < NF; i++) if ($i == "cov:") cov = $(i + 1) }
         $2 == "INITED"                    { seeds = cov }
@@ -56,18 +57,18 @@ report() {      # report TARGET STATUS: how a run went, from its log
 
 fuzz() {        # fuzz TARGET: run one and say how it went
     local status=0 options
-    mkdir -p "$here/artifacts/$1"
+    mkdir -p "artifacts/$1"
     mapfile -t options < <(inputs "$1")
-    RUST_BACKTRACE=1 "$here/target/$triple/release/$1" -max_total_time="$seconds" -timeout=5 -rss_limit_mb=512 -print_final_stats=1 \
-        -artifact_prefix="$here/artifacts/$1/" "${options[@]}" >"$here/target/$1.log" 2>&1 || status=$?
+    RUST_BACKTRACE=1 "target/$triple/release/$1" -max_total_time="$seconds" -timeout=5 -rss_limit_mb=512 -print_final_stats=1 \
+        -artifact_prefix="artifacts/$1/" "${options[@]}" >"target/$1.log" 2>&1 || status=$?
     printf '%s\n' "$(report "$1" $status)"
     return $status
 }
 
-rm -f "$here/target/failed"
+rm -f target/failed
 for target in "$@"; do
     while [ "$(jobs -rp | wc -l)" -ge "${JOBS:-$(nproc)}" ]; do sleep 0.2; done
-    { fuzz "$target" || touch "$here/target/failed"; } &
+    { fuzz "$target" || touch target/failed; } &
 done
 wait
-[ ! -e "$here/target/failed" ]
+[ ! -e target/failed ]
