@@ -12,6 +12,7 @@
     reason = "code of tests"
 )]
 
+pub mod judges;
 pub mod tables;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -54,6 +55,15 @@ macro_rules! conformance {
             $crate::conformance::paging_without_registers(&$arch);
         }
     };
+}
+
+/// A vCPU with these registers and no others.
+pub fn vcpu(arch: &dyn Arch, id: u32, values: &[(&str, u64)]) -> Vcpu {
+    let mut registers = Registers::unknown(arch.registers());
+    for (name, value) in values {
+        registers.set_named(name, &value.to_le_bytes()).unwrap();
+    }
+    Vcpu { id, registers }
 }
 
 /// Sparse memory for tests: pages of 4096 bytes.

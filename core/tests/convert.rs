@@ -254,6 +254,20 @@ fn old_versions_have_the_members_of_their_time() {
     }
 }
 
+/// Else pages without a bit are left out on purpose for one part of the reader and lost for another.
+#[test]
+fn bits_above_the_levels_leave_nothing_out() {
+    let (mut file, _) = written(&filtered(small(), vec![range(0x1000, 0x2000)]), named("kdump-raw-zlib"));
+    for (level, known, missing) in [(31, 31, false), (0x11f, 31, false), (0x7e_0001, 1, true), (0x100, 0, true)] {
+        put(&mut file, 4096 + 8, level, 4);
+        let dump = opened(file.clone());
+        let said = dump.warnings.iter().any(|warning| warning == "2 pages of memory are not in the file");
+        assert_eq!((dump.dump_level, dump.filtered, said), (known, !missing, missing), "dump_level {level:#x}");
+        let expected = if missing { Presence::Absent } else { Presence::Excluded };
+        assert_eq!(dump.memory.extent(PhysAddr(0x1000), 0x1000).presence, expected, "dump_level {level:#x}");
+    }
+}
+
 #[test]
 fn cut_files_give_what_they_have_and_say_what_is_missing() {
     let guest = small();

@@ -3,3 +3,4 @@
 //! replays the corpus in the ordinary test suite.
 
 pub mod bodies;
+pub mod repeatable;

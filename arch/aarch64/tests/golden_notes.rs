@@ -5,8 +5,9 @@ mod common;
 
 use std::collections::BTreeSet;
 
-use common::{monitor, read};
+use common::monitor;
 use guestdump_aarch64::ARCH;
+use guestdump_arch::conformance::judges::read;
 use guestdump_arch::conformance::{NoteFixture, golden_notes, note_stream};
 use guestdump_arch::{Arch, DumpInfo, Endian, GuestFacts, LayoutFor, NoteKind, Registers, Vcpu};
 

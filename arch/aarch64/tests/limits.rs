@@ -2,20 +2,16 @@
 #![allow(clippy::unwrap_used, reason = "code of tests")]
 
 use guestdump_aarch64::ARCH;
-use guestdump_arch::conformance::TestMemory;
 use guestdump_arch::conformance::tables::{Scheme, scattered_pages_cost_their_tables, shared_tables_are_read_once};
-use guestdump_arch::{Arch, Endian, Paging, Registers, Vcpu};
+use guestdump_arch::conformance::{TestMemory, vcpu};
+use guestdump_arch::{Arch, Endian, Paging};
 
 const TTBR0: u64 = 0x1_0000;
 
 /// The low half alone: TG0 and T0SZ, EPD1 set.
 fn paging(tcr: u64) -> Paging {
-    let mut vcpu = Vcpu { id: 0, registers: Registers::unknown(ARCH.registers()) };
     let tcr = tcr | 1 << 23 | 5 << 32;
-    for (name, value) in [("sctlr_el1", 1), ("tcr_el1", tcr), ("ttbr0_el1", TTBR0)] {
-        vcpu.registers.set_named(name, &value.to_le_bytes()).unwrap();
-    }
-    ARCH.paging(&vcpu).unwrap()
+    ARCH.paging(&vcpu(&ARCH, 0, &[("sctlr_el1", 1), ("tcr_el1", tcr), ("ttbr0_el1", TTBR0)])).unwrap()
 }
 
 const K4: Scheme<'_> = Scheme {

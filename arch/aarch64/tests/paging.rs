@@ -4,8 +4,9 @@
 mod common;
 
 use common::tables::{Granule, Scheme, Tables};
-use common::{naive, oracle, read};
+use common::{naive, oracle};
 use guestdump_aarch64::ARCH;
+use guestdump_arch::conformance::judges::read;
 use guestdump_arch::conformance::tables::Told;
 use guestdump_arch::conformance::{Random, TestMemory, check_walks, describe};
 use guestdump_arch::paging::walk::Walker;

@@ -3,7 +3,8 @@
 mod common;
 
 use common::notes::{literal, say_what_the_monitor_said, show, spelled};
-use common::{oracle, read};
+use common::oracle;
+use guestdump_arch::conformance::judges::{PYTHON, read, runs};
 use guestdump_arch::conformance::{NoteFixture, golden_notes};
 use guestdump_arch::{Arch, Class, Endian, GuestFacts, LayoutFor, PhysAddr, PhysRange};
 use guestdump_i386::ARCH;
@@ -12,7 +13,7 @@ const CAPTURES: [&str; 3] = ["i386", "i386-pae", "i386-pae-5g"];
 
 #[test]
 fn fixtures_are_what_the_captures_give() {
-    if oracle::python_has("json") {
+    if runs(PYTHON, &["-c", "import json"]) {
         assert!(oracle::script("notes/from_capture.py", &["--check"]));
     }
 }

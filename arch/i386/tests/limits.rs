@@ -1,17 +1,13 @@
 //! The work of a survey: that of the tables that are there, however they lead to each other.
 #![allow(clippy::unwrap_used, reason = "code of tests")]
 
-use guestdump_arch::conformance::TestMemory;
 use guestdump_arch::conformance::tables::{Scheme, scattered_pages_cost_their_tables, shared_tables_are_read_once};
-use guestdump_arch::{Arch, Endian, Paging, Registers, Vcpu};
+use guestdump_arch::conformance::{TestMemory, vcpu};
+use guestdump_arch::{Arch, Endian, Paging};
 use guestdump_i386::ARCH;
 
 fn paging(cr3: u64, cr4: u64) -> Paging {
-    let mut vcpu = Vcpu { id: 0, registers: Registers::unknown(ARCH.registers()) };
-    for (name, value) in [("cr0", 0x8000_0001), ("cr3", cr3), ("cr4", cr4)] {
-        vcpu.registers.set_named(name, &value.to_le_bytes()).unwrap();
-    }
-    ARCH.paging(&vcpu).unwrap()
+    ARCH.paging(&vcpu(&ARCH, 0, &[("cr0", 0x8000_0001), ("cr3", cr3), ("cr4", cr4)])).unwrap()
 }
 
 const LEGACY: Scheme<'_> = Scheme {

@@ -3,10 +3,11 @@
 mod common;
 
 use common::tables::Scheme;
-use common::{oracle, read, walks};
-use guestdump_arch::conformance::{check_walks, describe};
+use common::{oracle, walks};
+use guestdump_arch::conformance::judges::read;
+use guestdump_arch::conformance::{check_walks, describe, vcpu};
 use guestdump_arch::paging::walk::Walker;
-use guestdump_arch::{Arch, Endian, Extent, MemoryError, PhysAddr, PhysMemory, Presence, Registers, Vcpu, VirtAddr};
+use guestdump_arch::{Arch, Endian, Extent, MemoryError, PhysAddr, PhysMemory, Presence, VirtAddr};
 use guestdump_i386::ARCH;
 
 #[test]
@@ -96,11 +97,7 @@ fn a_table_that_ram_holds_in_part_is_walked_as_far_as_it_goes() {
     let mut put = |at: usize, entry: u64| Endian::Little.put(entry, &mut block.bytes[at - 0x1010..at - 0x1010 + 4]);
     put(0x1010, 0x2067);
     put(0x2014, 0x0007_7067);
-    let mut vcpu = Vcpu { id: 0, registers: Registers::unknown(ARCH.registers()) };
-    for (name, value) in [("cr0", 0x8000_0001_u64), ("cr3", 0x1000), ("cr4", 0x10)] {
-        vcpu.registers.set_named(name, &value.to_le_bytes()).unwrap();
-    }
-    let paging = ARCH.paging(&vcpu).unwrap();
+    let paging = ARCH.paging(&vcpu(&ARCH, 0, &[("cr0", 0x8000_0001), ("cr3", 0x1000), ("cr4", 0x10)])).unwrap();
     let mut walker = Walker::new(&paging, &block);
     let mut at = |virt: u64| {
         let span = walker.span_at(VirtAddr(virt)).unwrap();

@@ -3,10 +3,14 @@
 
 mod common;
 
-use common::{here, monitor, read, vcpu};
+use common::{monitor, vcpu};
+use guestdump_arch::conformance::judges::read;
 use guestdump_arch::conformance::{NoteFixture, golden_notes, note_stream};
 use guestdump_arch::{Arch, Class, Content, DumpInfo, Endian, GuestFacts, LayoutFor, Registers, Vcpu};
 use guestdump_ppc64::ARCH;
+
+const BIG: &str = include_str!("notes_big.txt");
+const LITTLE: &str = include_str!("notes_little.txt");
 
 fn info(vcpus: &[Vcpu], endian: Option<Endian>) -> DumpInfo {
     let facts = GuestFacts { vcpus, ram: &[], endian, machine_page_size: None, kernel: None };
@@ -14,7 +18,7 @@ fn info(vcpus: &[Vcpu], endian: Option<Endian>) -> DumpInfo {
 }
 
 fn fixtures() -> [NoteFixture; 3] {
-    [read("notes/ppc64le.txt"), here("notes_big.txt"), here("notes_little.txt")].map(|text| NoteFixture::parse(&text))
+    [read("notes/ppc64le.txt").as_str(), BIG, LITTLE].map(NoteFixture::parse)
 }
 
 #[test]
@@ -46,7 +50,7 @@ fn notes_say_what_the_monitor_said() {
 /// The registers as gdb set them before QEMU wrote the notes: the head of `notes_big.txt`.
 #[test]
 fn notes_say_what_gdb_had_set() {
-    for fixture in [here("notes_big.txt"), here("notes_little.txt")].map(|text| NoteFixture::parse(&text)) {
+    for fixture in [BIG, LITTLE].map(NoteFixture::parse) {
         let (_, vcpus) = fixture.vcpus(&ARCH);
         for (n, vcpu) in (1_u64..).zip(&vcpus) {
             let get = |name: &str| vcpu.registers.get_named(name).unwrap();
@@ -168,7 +172,7 @@ fn a_note_is_written_only_if_something_in_it_is_known() {
 /// Linux names them so when it writes a core itself; QEMU does not.
 #[test]
 fn vector_notes_are_read_under_the_name_of_linux_too() {
-    let mut fixture = NoteFixture::parse(&here("notes_big.txt"));
+    let mut fixture = NoteFixture::parse(BIG);
     let (_, theirs) = fixture.vcpus(&ARCH);
     for note in fixture.notes.iter_mut().filter(|note| note.n_type >= 0x100) {
         note.name = "LINUX".to_owned();

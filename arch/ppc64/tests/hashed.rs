@@ -6,7 +6,8 @@ mod common;
 use core::ops::ControlFlow;
 
 use common::hash::Tables;
-use common::{read, vcpu};
+use common::vcpu;
+use guestdump_arch::conformance::judges::read;
 use guestdump_arch::conformance::tables::Told;
 use guestdump_arch::conformance::{Random, TestMemory, walk_cases};
 use guestdump_arch::paging::form::Rights;

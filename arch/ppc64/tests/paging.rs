@@ -4,7 +4,8 @@
 mod common;
 
 use common::trees::{Known, Shape, Trees};
-use common::{oracle, read, vcpu};
+use common::{oracle, vcpu};
+use guestdump_arch::conformance::judges::read;
 use guestdump_arch::conformance::tables::Told;
 use guestdump_arch::conformance::{Random, TestMemory, check_walks, describe, walk_cases};
 use guestdump_arch::paging::walk::Walker;

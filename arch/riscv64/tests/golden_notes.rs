@@ -1,9 +1,7 @@
 //! Notes of riscv64 as QEMU wrote them, with every register in its place, and what a dump of such a guest looks like.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "code of tests")]
 
-mod common;
-
-use common::read;
+use guestdump_arch::conformance::judges::read;
 use guestdump_arch::conformance::{NoteFixture, golden_notes};
 use guestdump_arch::{Arch, DumpInfo, Endian, GuestFacts, LayoutFor, Registers, Vcpu};
 use guestdump_riscv64::ARCH;

@@ -1,17 +1,15 @@
 //! The work of a survey: that of the tables that are there, however they lead to each other.
 #![allow(clippy::unwrap_used, reason = "code of tests")]
 
-use guestdump_arch::conformance::TestMemory;
 use guestdump_arch::conformance::tables::{Scheme, scattered_pages_cost_their_tables, shared_tables_are_read_once};
-use guestdump_arch::{Arch, Endian, Paging, Registers, Vcpu};
+use guestdump_arch::conformance::{TestMemory, vcpu};
+use guestdump_arch::{Arch, Endian, Paging};
 use guestdump_riscv64::ARCH;
 
 const ROOT: u64 = 0x1000;
 
 fn paging(mode: u64) -> Paging {
-    let mut vcpu = Vcpu { id: 0, registers: Registers::unknown(ARCH.registers()) };
-    vcpu.registers.set_named("satp", &(mode << 60 | ROOT >> 12).to_le_bytes()).unwrap();
-    ARCH.paging(&vcpu).unwrap()
+    ARCH.paging(&vcpu(&ARCH, 0, &[("satp", mode << 60 | ROOT >> 12)])).unwrap()
 }
 
 const SV39: Scheme<'_> = Scheme {

@@ -4,13 +4,13 @@
 
 mod common;
 
-use common::read;
 use common::tables::Tables;
+use guestdump_arch::conformance::judges::read;
 use guestdump_arch::conformance::tables::Told;
 use guestdump_arch::conformance::{Random, check_walks, describe};
 use guestdump_arch::paging::walk::Walker;
 use guestdump_arch::paging::{Paging, Target};
-use guestdump_arch::{Arch, ArchError, Registers, Vcpu, VirtAddr};
+use guestdump_arch::{Arch, ArchError, Vcpu, VirtAddr};
 use guestdump_riscv64::ARCH;
 
 #[test]
@@ -102,11 +102,7 @@ fn sparse(levels: u32, rng: &mut Random) -> Tables {
 }
 
 fn vcpu(registers: &[(&str, u64)]) -> Vcpu {
-    let mut vcpu = Vcpu { id: 2, registers: Registers::unknown(ARCH.registers()) };
-    for (name, value) in registers {
-        vcpu.registers.set_named(name, &value.to_le_bytes()).unwrap();
-    }
-    vcpu
+    guestdump_arch::conformance::vcpu(&ARCH, 2, registers)
 }
 
 fn paging(registers: &[(&str, u64)]) -> Result<Paging, ArchError> {

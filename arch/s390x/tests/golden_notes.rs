@@ -5,7 +5,8 @@ mod common;
 
 use std::collections::BTreeSet;
 
-use common::{monitor, read};
+use common::monitor;
+use guestdump_arch::conformance::judges::read;
 use guestdump_arch::conformance::{NoteFixture, golden_notes};
 use guestdump_arch::{Arch, ArchError, Class, DumpInfo, Endian, GuestFacts, LayoutFor, Registers};
 use guestdump_s390x::ARCH;

@@ -1,20 +1,17 @@
 //! The work of a survey: that of the tables that are there, however they lead to each other.
 #![allow(clippy::unwrap_used, reason = "code of tests")]
 
-use guestdump_arch::conformance::TestMemory;
 use guestdump_arch::conformance::tables::{Scheme, scattered_pages_cost_their_tables, shared_tables_are_read_once};
-use guestdump_arch::{Arch, Endian, Paging, Registers, Vcpu};
+use guestdump_arch::conformance::{TestMemory, vcpu};
+use guestdump_arch::{Arch, Endian, Paging};
 use guestdump_s390x::ARCH;
 
 const ORIGIN: u64 = 0x1_0000;
 
 /// The home space: a whole region-first table.
 fn paging() -> Paging {
-    let mut vcpu = Vcpu { id: 0, registers: Registers::unknown(ARCH.registers()) };
-    for (name, value) in [("pswm", 0x0400_c001_8000_0000), ("cr0", 0), ("cr13", ORIGIN | 0xf), ("prefix", 0)] {
-        vcpu.registers.set_named(name, &u64::to_le_bytes(value)).unwrap();
-    }
-    ARCH.paging(&vcpu).unwrap()
+    let registers = [("pswm", 0x0400_c001_8000_0000), ("cr0", 0), ("cr13", ORIGIN | 0xf), ("prefix", 0)];
+    ARCH.paging(&vcpu(&ARCH, 0, &registers)).unwrap()
 }
 
 /// Entries of whole tables: the type of each table, a length of 3.

@@ -4,8 +4,9 @@
 mod common;
 
 use common::naive::{self, Answer};
+use common::oracle;
 use common::tables::{HOME, Shape, Tables};
-use common::{oracle, read};
+use guestdump_arch::conformance::judges::read;
 use guestdump_arch::conformance::tables::Told;
 use guestdump_arch::conformance::{Random, TestMemory, check_walks, describe, walk_cases};
 use guestdump_arch::paging::Target;

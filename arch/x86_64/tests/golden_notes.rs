@@ -5,7 +5,7 @@
 mod common;
 
 use common::notes::{decode, literal, say_what_the_monitor_said, show, spelled};
-use common::read;
+use guestdump_arch::conformance::judges::read;
 use guestdump_arch::conformance::{NoteFixture, golden_notes, note_stream};
 use guestdump_arch::{Arch, Class, DumpInfo, Endian, GuestFacts, LayoutFor, Registers, Vcpu};
 use guestdump_x86_64::ARCH;

@@ -6,10 +6,11 @@
 mod common;
 
 use common::tables::Scheme;
-use common::{oracle, read, walks};
-use guestdump_arch::conformance::{TestMemory, check_walks};
+use common::{oracle, walks};
+use guestdump_arch::conformance::judges::read;
+use guestdump_arch::conformance::{TestMemory, check_walks, vcpu};
 use guestdump_arch::paging::walk::Walker;
-use guestdump_arch::{Arch, Registers, Vcpu, VirtAddr};
+use guestdump_arch::{Arch, VirtAddr};
 use guestdump_x86_64::ARCH;
 
 #[test]
@@ -71,13 +72,8 @@ fn the_encryption_bit_is_not_address() {
 /// Real mode, where the line was for.
 #[test]
 fn a20_counts_without_paging() {
-    let registers = |a20| [("cr0", 0x10), ("a20", a20)];
     let translate = |a20, virt| {
-        let mut vcpu = Vcpu { id: 2, registers: Registers::unknown(ARCH.registers()) };
-        for (name, value) in registers(a20) {
-            vcpu.registers.set_named(name, &u64::to_le_bytes(value)).unwrap();
-        }
-        let paging = ARCH.paging(&vcpu).unwrap();
+        let paging = ARCH.paging(&vcpu(&ARCH, 2, &[("cr0", 0x10), ("a20", a20)])).unwrap();
         Walker::new(&paging, &TestMemory::default()).translate(VirtAddr(virt)).unwrap().unwrap().0
     };
     assert_eq!([translate(1, 0x10_ffef), translate(0, 0x10_ffef)], [0x10_ffef, 0xffef]);
@@ -86,11 +82,8 @@ fn a20_counts_without_paging() {
 
 #[test]
 fn an_encryption_bit_that_cannot_be_one_is_refused() {
-    let mut vcpu = Vcpu { id: 2, registers: Registers::unknown(ARCH.registers()) };
-    for (name, value) in [("cr0", 0x8000_0001_u64), ("cr3", 0), ("cr4", 0x20), ("efer", 0xd01), ("c_bit", 52)] {
-        vcpu.registers.set_named(name, &value.to_le_bytes()).unwrap();
-    }
-    let error = ARCH.paging(&vcpu).unwrap_err().to_string();
+    let registers = [("cr0", 0x8000_0001), ("cr3", 0), ("cr4", 0x20), ("efer", 0xd01), ("c_bit", 52)];
+    let error = ARCH.paging(&vcpu(&ARCH, 2, &registers)).unwrap_err().to_string();
     assert_eq!(error, "x86_64: vCPU 2: c_bit 52 is none of the address bits 32 to 51");
 }
 

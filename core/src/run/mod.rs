@@ -132,7 +132,7 @@ impl Summary {
 /// How to run.
 #[derive(Clone, Copy, Debug)]
 pub struct RunOptions {
-    /// Number of workers, at least 1.
+    /// Number of workers, at least 1. A single one is the calling thread: no other is started.
     pub threads: usize,
     /// Level of the codec, if it is not to choose by itself.
     pub level: Option<i32>,

@@ -55,7 +55,8 @@ struct State<W: Work, C> {
     failed: Option<RunError>,
 }
 
-/// Runs all `jobs` on `threads` workers and gives each with its output to `commit`, in order and one at a time.
+/// Runs all `jobs` on `threads` workers and gives each with its output to `commit`, in order and one at a time. A single
+/// worker is the calling thread.
 pub fn run<W: Work>(
     work: &W,
     jobs: impl Iterator<Item = W::Job> + Send,
@@ -69,11 +70,15 @@ pub fn run<W: Work>(
     free.resize_with(threads.saturating_mul(BUFFERS_PER_WORKER), W::Buffer::default);
     let state = State::<W, _> { free, early: BTreeMap::new(), next: 0, commit: Some(commit), failed: None };
     let line = Line { work, observer, state: Mutex::new(state), changed: Condvar::new() };
-    std::thread::scope(|workers| {
-        for _ in 0..threads {
-            workers.spawn(|| line.worker(&jobs));
-        }
-    });
+    if threads == 1 {
+        line.worker(&jobs);
+    } else {
+        std::thread::scope(|workers| {
+            for _ in 0..threads {
+                workers.spawn(|| line.worker(&jobs));
+            }
+        });
+    }
     match line.state.into_inner() {
         Ok(State { failed: Some(error), .. }) => Err(error),
         // Numbers are without gaps unless a worker died with a batch in hand.
@@ -211,15 +216,18 @@ mod tests {
 
     #[test]
     fn errors_of_workers_and_writers_end_the_run() {
-        let mut last = 0;
-        let commit = |job: &u64, _: &u64| {
-            last = *job;
-            Ok(())
-        };
-        let error = run(&Square { fail_at: 40 }, 0.., 3, &Unobserved, commit).unwrap_err();
-        assert_eq!((error.to_string().as_str(), last), ("cannot encode a header: as planned", 39));
-        let commit = |job: &u64, _: &u64| if *job == 9 { Err(RunError::Cancelled) } else { Ok(()) };
-        assert!(matches!(run(&Square { fail_at: u64::MAX }, 0.., 2, &Unobserved, commit), Err(RunError::Cancelled)));
+        for threads in [1, 3] {
+            let mut last = 0;
+            let commit = |job: &u64, _: &u64| {
+                last = *job;
+                Ok(())
+            };
+            let error = run(&Square { fail_at: 40 }, 0.., threads, &Unobserved, commit).unwrap_err();
+            assert_eq!((error.to_string().as_str(), last), ("cannot encode a header: as planned", 39));
+            let commit = |job: &u64, _: &u64| if *job == 9 { Err(RunError::Cancelled) } else { Ok(()) };
+            let result = run(&Square { fail_at: u64::MAX }, 0.., threads, &Unobserved, commit);
+            assert!(matches!(result, Err(RunError::Cancelled)));
+        }
     }
 
     #[test]
@@ -286,7 +294,9 @@ mod tests {
                 true
             }
         }
-        let result = run(&Square { fail_at: u64::MAX }, 0.., 2, &Impatient, |_, _| Ok(()));
-        assert!(matches!(result, Err(RunError::Cancelled)));
+        for threads in [1, 2] {
+            let result = run(&Square { fail_at: u64::MAX }, 0.., threads, &Impatient, |_, _| Ok(()));
+            assert!(matches!(result, Err(RunError::Cancelled)));
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use guestdump_arch::{PhysAddr, PhysRange};
+use guestdump_core::format::Container;
 use guestdump_core::format::read::{self, Dump};
 use guestdump_core::verify::{
     Audit, Class, Content, Difference, FRAME, Memory, NoteDifference, audit, compare, compare_notes, survey,
@@ -45,8 +46,7 @@ impl Side {
 
     /// Whether the writer meant to leave pages out.
     fn filtered(&self) -> bool {
-        let level = self.dump.fields.iter().find(|field| field.0 == "dump_level");
-        level.and_then(|field| field.1.parse::<u32>().ok()).is_some_and(|level| level > 1)
+        self.dump.container == Container::Kdump && self.dump.dump_level > 1
     }
 
     /// Everything that makes the dump less than it should be.

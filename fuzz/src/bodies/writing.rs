@@ -21,8 +21,8 @@ use super::memory_use::bounded;
 const MAX_MEMORY: u64 = 128 << 10;
 /// So are dumps that may get longer than this.
 const MAX_DUMP: u64 = 320 << 10;
-/// What a run may hold beside what it writes: three batches of 1 MiB for its worker, there and as output.
-const FIXED: usize = 24 << 20;
+/// What a run may hold beside what it writes: a batch of 1 MiB, there and as output, and what its encoder needs.
+const FIXED: usize = 8 << 20;
 /// Segments of a dump with virtual addresses.
 pub const MOST_SEGMENTS: u32 = 1000;
 /// Compared at once.
@@ -53,6 +53,7 @@ pub fn rewrite(guest: &Guest, options: &PlanOptions) {
 
 fn write(guest: &Guest, plan: &Plan) -> (Vec<u8>, Summary) {
     let mut out = Vec::new();
+    // Without threads an input takes the same path each time.
     let threads = RunOptions::new(1);
     let summary = if plan.format.flattened {
         run(plan, guest, &mut Flattened::new(&mut out), threads, &Unobserved)

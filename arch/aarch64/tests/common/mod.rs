@@ -1,4 +1,4 @@
-//! What the tests of aarch64 share: fixtures, the monitor's text, random tables, two other walkers.
+//! What the tests of aarch64 share: the monitor's text, random tables, two other walkers.
 //!
 //! Nothing here looks into `guestdump_arch::paging` or at a note layout for an answer.
 #![allow(
@@ -15,18 +15,6 @@ pub mod oracle;
 pub mod tables;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-
-/// A file below `testdata`.
-pub fn testdata(path: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../testdata").join(path)
-}
-
-/// Its text.
-pub fn read(path: &str) -> String {
-    let path = testdata(path);
-    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
 
 /// What QEMU's `info registers -a` printed of each vCPU: `X00=0000000000000005`, `Q01=HIGH:LOW`, `Z00=...`, by guestdump's names and
 /// lowest byte first.

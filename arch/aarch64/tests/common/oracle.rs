@@ -1,42 +1,19 @@
 //! libkdumpfile's addrxlat as an outside judge of walks, through `testdata/paging/aarch64_oracle.py`.
-//!
-//! Present where Debian's python3-libkdumpfile is. With `GUESTDUMP_REQUIRE_ORACLES=1` (CI) absence is a failure.
 
-use std::io::Write as _;
-use std::process::{Command, Stdio};
-
+use guestdump_arch::conformance::judges::{self, PYTHON, runs};
 use guestdump_arch::conformance::{Random, describe, walk_cases};
 use guestdump_arch::paging::walk::Walker;
 use guestdump_arch::{Arch, VirtAddr};
 
 use super::tables::{Granule, Scheme, Tables};
 
-/// Python with the distribution's modules: a python from elsewhere does not see python3-libkdumpfile.
-const PYTHON: &str = "/usr/bin/python3";
-
-/// Whether addrxlat can be asked; says so if not.
+/// Whether addrxlat can be asked.
 pub fn available() -> bool {
-    let run = Command::new(PYTHON).args(["-c", "import addrxlat"]).stderr(Stdio::null()).status();
-    let there = run.is_ok_and(|status| status.success());
-    let required = std::env::var("GUESTDUMP_REQUIRE_ORACLES").is_ok_and(|value| value == "1");
-    assert!(there || !required, "GUESTDUMP_REQUIRE_ORACLES=1, and {PYTHON} cannot import addrxlat");
-    if !there {
-        eprintln!("skipped: {PYTHON} cannot import addrxlat");
-    }
-    there
+    runs(PYTHON, &["-c", "import addrxlat"])
 }
 
-/// What addrxlat says of every walk in `fixture`, in order.
 fn ask(fixture: &str) -> Vec<String> {
-    let mut python = Command::new(PYTHON);
-    python.args(["-B".as_ref(), super::testdata("paging/aarch64_oracle.py").as_os_str(), "-".as_ref()]);
-    let mut child = python.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    // The script reads all of its input before it prints.
-    child.stdin.take().unwrap().write_all(fixture.as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "aarch64_oracle.py: {}", output.status);
-    let text = String::from_utf8(output.stdout).unwrap();
-    text.lines().filter_map(|line| line.split_once(" -> ")).map(|(_, answer)| answer.to_owned()).collect()
+    judges::ask(PYTHON, "paging/aarch64_oracle.py", &[], fixture)
 }
 
 /// How often the two were asked, and how often they differ for a documented reason.
@@ -84,7 +61,7 @@ fn same(ours: &str, theirs: &str) -> bool {
 
 /// Fixtures of `testdata/paging`.
 pub fn fixture_agrees(arch: &dyn Arch, path: &str) -> Tally {
-    let text = super::read(path);
+    let text = judges::read(path);
     let mut answers = ask(&text).into_iter();
     let mut tally = Tally::default();
     for case in walk_cases(&text) {

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use guestdump_arch::conformance::NoteFixture;
+use guestdump_arch::conformance::judges::read;
 use guestdump_arch::{Arch, DumpInfo, LayoutFor, NoteKind, Registers};
 
 use super::monitor::{self, Printed};
-use super::read;
 
 /// What no note and no line of the monitor holds: Linux's orig_ax, EFER and KERNEL_GS_BASE; LMA is looked at apart.
 const NOT_PRINTED: [&str; 5] = ["orig_eax", "orig_rax", "efer", "lma", "k_gs_base"];

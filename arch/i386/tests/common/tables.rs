@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use guestdump_arch::conformance::{Random, TestMemory};
-use guestdump_arch::{Arch, Paging, Registers, Vcpu};
+use guestdump_arch::conformance::{Random, TestMemory, vcpu};
+use guestdump_arch::{Arch, Paging};
 
 use super::naive::{self, Answer, Ram, ReservedPs};
 
@@ -144,11 +144,8 @@ impl Tables {
 
     /// What guestdump takes a vCPU with these tables to do.
     pub fn paging(&self, arch: &dyn Arch) -> Paging {
-        let mut vcpu = Vcpu { id: 0, registers: Registers::unknown(arch.registers()) };
-        for (name, value) in self.registers().into_iter().chain(self.more.iter().copied()) {
-            vcpu.registers.set_named(name, &value.to_le_bytes()).unwrap();
-        }
-        arch.paging(&vcpu).unwrap()
+        let registers: Vec<_> = self.registers().into_iter().chain(self.more.iter().copied()).collect();
+        arch.paging(&vcpu(arch, 0, &registers)).unwrap()
     }
 
     /// The same memory for guestdump's walker.

@@ -1,4 +1,4 @@
-//! What the tests of riscv64 share: fixtures, random tables, a second walker.
+//! What the tests of riscv64 share: random tables, a second walker.
 //!
 //! Nothing here looks into `guestdump_arch::paging` or at a note layout for an answer.
 #![allow(
@@ -12,11 +12,3 @@
 
 pub mod naive;
 pub mod tables;
-
-use std::path::PathBuf;
-
-/// Text of a file below `testdata`.
-pub fn read(path: &str) -> String {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../testdata").join(path);
-    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}

@@ -1,4 +1,4 @@
-//! What the tests of s390x share: fixtures, random tables, a second walker, two outside judges.
+//! What the tests of s390x share: random tables, a second walker, two outside judges.
 //!
 //! Nothing here looks into `guestdump_s390x::paging` or at a note layout for an answer.
 #![allow(
@@ -14,16 +14,3 @@ pub mod monitor;
 pub mod naive;
 pub mod oracle;
 pub mod tables;
-
-use std::path::PathBuf;
-
-/// A file below `testdata`.
-pub fn testdata(path: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../testdata").join(path)
-}
-
-/// Its text.
-pub fn read(path: &str) -> String {
-    let path = testdata(path);
-    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use guestdump_arch::conformance::{Random, TestMemory};
-use guestdump_arch::{Arch, Endian, Paging, Registers, Vcpu};
+use guestdump_arch::conformance::{Random, TestMemory, vcpu};
+use guestdump_arch::{Arch, Endian, Paging};
 use guestdump_s390x::ARCH;
 
 use super::naive::{self, Answer, Ram, Space};
@@ -153,11 +153,7 @@ impl Tables {
 
     /// What guestdump takes a vCPU with these tables to do.
     pub fn paging(&self) -> Paging {
-        let mut vcpu = Vcpu { id: 0, registers: Registers::unknown(ARCH.registers()) };
-        for (name, value) in self.registers() {
-            vcpu.registers.set_named(name, &value.to_le_bytes()).unwrap();
-        }
-        ARCH.paging(&vcpu).unwrap()
+        ARCH.paging(&vcpu(&ARCH, 0, &self.registers())).unwrap()
     }
 
     /// The same memory for guestdump's walker.

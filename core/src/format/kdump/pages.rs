@@ -98,7 +98,7 @@ impl Pages {
             before: Vec::new(),
             dumped: 0,
             // Levels 0 and 1 leave no page out.
-            filtered: headers.sub("dump_level")? > 1,
+            filtered: headers.dump_level()? > 1,
             decoders: Mutex::new(Vec::new()),
             windows: Mutex::new(Vec::new()),
         };

@@ -80,6 +80,11 @@ impl Headers {
         }
     }
 
+    /// Which pages were left out: makedumpfile's levels 0 to 31. Bits above them mean nothing.
+    pub fn dump_level(&self) -> Result<u8, ReadError> {
+        Ok((self.sub("dump_level")? & 31) as u8)
+    }
+
     /// The frames whose descriptors this file has: all, or one part of a split set's.
     pub fn window(&self) -> Result<core::ops::Range<u64>, ReadError> {
         if self.sub("split")? == 0 {
@@ -218,7 +223,6 @@ fn describe(headers: &Headers, file: &dyn DumpFile, set: Set, mut warnings: Vec<
     let mut notes = notes(file, headers, &mut warnings)?;
     let survey = set.survey()?;
     let stored = set.stored(&mut warnings)?;
-    let dump_level = u8::try_from(headers.sub("dump_level")? & 31).unwrap_or(0);
     let filtered = set.filtered() && survey.missing > 0;
     if survey.missing > 0 && !filtered {
         warnings.push(format!("{} pages of memory are not in the file", survey.missing));
@@ -243,7 +247,7 @@ fn describe(headers: &Headers, file: &dyn DumpFile, set: Set, mut warnings: Vec<
         page_size: u32::try_from(headers.page_size).ok(),
         stored,
         warnings,
-        dump_level,
+        dump_level: headers.dump_level()?,
         filtered,
     })
 }

@@ -93,7 +93,7 @@ impl Shown {
         if far {
             return "QEMU 7.2 or newer (section headers before the program headers)";
         }
-        if self.field("dump_level").and_then(|level| level.parse::<u32>().ok()).is_some_and(|level| level > 1) {
+        if self.dump.container == Container::Kdump && self.dump.dump_level > 1 {
             return "a page filter, such as makedumpfile's (dump_level above 1)";
         }
         let unnamed = self.field("release").is_some_and(str::is_empty);
