@@ -265,8 +265,12 @@ fn holes_of_a_file_are_zeros_that_nobody_reads() {
     assert!(file.read.load(std::sync::atomic::Ordering::Relaxed) < 3 << 20);
     // Written anew, it is the same file again.
     let again = sparse.into_guest(None).unwrap();
-    assert!(written(&again, "elf", None) == bytes);
-    assert!(written(&again, "kdump-raw-lzo", None) == written(&odd_guest(), "kdump-raw-lzo", None));
+    let expected = plain.into_guest(None).unwrap();
+    for format in ["elf", "kdump-raw-lzo"] {
+        let (ours, theirs) = (written(&again, format, None), written(&expected, format, None));
+        let first = ours.iter().zip(&theirs).position(|(a, b)| a != b);
+        assert_eq!((ours.len(), first), (theirs.len(), None), "{format}");
+    }
 }
 
 #[test]
