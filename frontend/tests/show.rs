@@ -70,6 +70,25 @@ fn what_differs_has_exit_status_4_and_what_is_damaged_3() {
 }
 
 #[test]
+fn a_split_set_is_verified_as_one_and_a_part_alone_is_incomplete() {
+    let foreign = |name: &str| format!("{}/../testdata/foreign/makedumpfile-{name}", env!("CARGO_MANIFEST_DIR"));
+    let (one, two) = (foreign("split-1"), foreign("split-2"));
+    let found = json(&["verify", &two, &one, "--json"]);
+    assert_eq!((&found["verdict"], &found["dumps"][0]["files"][1]), (&"sound".into(), &one.as_str().into()), "{found}");
+    assert_eq!(guestdump(&["verify", &one, &two]).status.code(), Some(0));
+    let against = guestdump(&["verify", &one, &two, "--against", &one, "--against", &two]);
+    assert!(against.status.success() && text(&against.stdout).ends_with("sound and equal\n"));
+    let alone = guestdump(&["verify", &two]);
+    let said = text(&alone.stdout);
+    assert_eq!(alone.status.code(), Some(3), "{said}");
+    assert!(said.contains("are in no file: a part of the set is missing"), "{said}");
+    // Nothing that can be read together at all.
+    let other = guestdump(&["verify", &one, &foreign("c-d1")]);
+    assert_eq!(other.status.code(), Some(1));
+    assert!(text(&other.stderr).contains("file 2 is no part of the dump that file 1 is"), "{}", text(&other.stderr));
+}
+
+#[test]
 fn info_is_one_screen_and_names_who_refuses() {
     let folder = tempfile::tempdir().unwrap();
     let file = dump(&folder, "vmcore", "kdump-zstd");
