@@ -13,7 +13,7 @@ use guestdump_core::arch::{self, Endian, Extent, MemoryError, PhysAddr, PhysMemo
 use guestdump_core::block::{Backing, BlockKind, Bytes, Zeros};
 use guestdump_core::format::flattened::Flattened;
 use guestdump_core::format::read::{self, Dump};
-use guestdump_core::format::{self, Container, DumpFile, Format};
+use guestdump_core::format::{self, Container, Format};
 use guestdump_core::guest::Guest;
 use guestdump_core::plan::{Plan, PlanOptions};
 use guestdump_core::run::{RunOptions, Summary, Unobserved, run};

@@ -132,7 +132,7 @@ pub(super) fn overlaps(windows: &[Range<u64>]) -> Vec<String> {
 fn gaps(pages: &Pages, mut windows: Vec<Range<u64>>) -> Result<Vec<String>, ReadError> {
     windows.sort_by_key(|window| window.start);
     let (mut out, mut at, mut more) = (Vec::new(), 0, 0);
-    for window in windows.into_iter().chain([pages.max_mapnr..pages.max_mapnr]) {
+    for window in windows.into_iter().chain(Some(pages.max_mapnr..pages.max_mapnr)) {
         let (start, end) = (at, window.start);
         at = window.end.max(at);
         if start >= end {
