@@ -1,4 +1,4 @@
-//! Dumps written anew: filtered dumps stay filtered, split sets and old header versions are read, cut files give what
+//! Dumps written anew: filtered dumps stay filtered, old header versions are read, cut files give what
 //! they have. Offsets of kdump fields are numbers of their own here (64-bit layout), not those of the code.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "code of tests")]
 
@@ -7,12 +7,13 @@ mod common;
 use std::io::Cursor;
 use std::sync::Arc;
 
+use common::kdump::{le, put, small};
 use common::{content, guest, range};
 use guestdump_core::arch::{self, Endian, Extent, MemoryError, PhysAddr, PhysMemory, PhysRange, Presence};
 use guestdump_core::block::{Backing, BlockKind, Bytes, Zeros};
 use guestdump_core::format::flattened::Flattened;
 use guestdump_core::format::read::{self, Dump};
-use guestdump_core::format::{self, Container, DumpFile, Format};
+use guestdump_core::format::{self, Container, Format};
 use guestdump_core::guest::Guest;
 use guestdump_core::plan::{Plan, PlanOptions};
 use guestdump_core::run::{RunOptions, Summary, Unobserved, run};
@@ -155,83 +156,6 @@ fn every_format_into_every_other_and_back() {
             assert_eq!(once.vmcoreinfo, twice.vmcoreinfo);
         }
     }
-}
-
-fn le(file: &[u8], at: usize, len: usize) -> u64 {
-    file[at..at + len].iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte))
-}
-
-fn put(file: &mut [u8], at: usize, value: u64, len: usize) {
-    file[at..at + len].copy_from_slice(&value.to_le_bytes()[..len]);
-}
-
-/// Parts of a kdump file as makedumpfile --split makes them: headers and both bitmaps in full, descriptors and data of some
-/// frames.
-fn split(file: &[u8], windows: &[(u64, u64)]) -> Vec<Arc<dyn DumpFile>> {
-    let bitmaps = 4096 * (1 + le(file, 432, 4) as usize);
-    let descs = bitmaps + 4096 * le(file, 436, 4) as usize;
-    let second = (bitmaps + descs) / 2;
-    let has = |pfn: u64| file[second + pfn as usize / 8] >> (pfn % 8) & 1 == 1;
-    let end = (descs - second) as u64 * 8;
-    let numbers: Vec<u64> = (0..end).filter(|pfn| has(*pfn)).collect();
-    let part = |&(first, last): &(u64, u64)| {
-        let mut out = file[..descs].to_vec();
-        put(&mut out, 4096 + 12, 1, 4);
-        put(&mut out, 4096 + 80, first, 8);
-        put(&mut out, 4096 + 88, last, 8);
-        let own: Vec<usize> = (0..numbers.len()).filter(|at| (first..last).contains(&numbers[*at])).collect();
-        let (mut data, data_at) = (Vec::new(), descs + 24 * own.len());
-        for number in own {
-            let mut desc = file[descs + 24 * number..][..24].to_vec();
-            let (from, len) = (le(&desc, 0, 8) as usize, le(&desc, 8, 4) as usize);
-            put(&mut desc, 0, (data_at + data.len()) as u64, 8);
-            data.extend_from_slice(&file[from..from + len]);
-            out.extend(desc);
-        }
-        out.extend(data);
-        Arc::new(out) as Arc<dyn DumpFile>
-    };
-    windows.iter().map(part).collect()
-}
-
-fn small() -> Guest {
-    let parts: Vec<(u64, BlockKind, u64, Box<dyn Backing>)> =
-        vec![(0, BlockKind::Ram, 0x20_0000, Box::new(Bytes(content(0x20_0000, 3))))];
-    // 64-bit headers, little-endian.
-    guest(arch::by_name("riscv64").unwrap().0, Endian::Little, parts)
-}
-
-#[test]
-fn the_files_of_a_split_set_are_one_dump() {
-    let guest = small();
-    let (whole, _) = written(&guest, named("kdump-raw-zlib"));
-    let parts = split(&whole, &[(0, 128), (128, 0x181), (0x181, 512)]);
-    for order in [[0, 1, 2], [2, 0, 1]] {
-        let dump = read::open_set(order.map(|at| Arc::clone(&parts[at])).to_vec()).unwrap();
-        assert!(dump.warnings.is_empty(), "{:?}", dump.warnings);
-        assert_eq!(dump.stored.iter().map(|kind| kind.1).sum::<u64>(), 512);
-        let again = dump.into_guest(None).unwrap();
-        assert!(written(&again, named("kdump-raw-zlib")).0 == whole);
-    }
-    let two = read::open_set(vec![Arc::clone(&parts[0]), Arc::clone(&parts[2])]).unwrap();
-    assert_eq!(two.warnings, ["257 pages of memory are in other files of the split set"]);
-    let two = two.into_guest(None).unwrap();
-    assert_eq!(written(&two, named("kdump-raw-zlib")).1.lost_pages, 257);
-    assert_eq!(written(&two, named("elf")).1.first_lost[0], PhysAddr(128 << 12));
-}
-
-#[test]
-fn files_that_are_no_set_are_refused() {
-    let (whole, _) = written(&small(), named("kdump-raw-zlib"));
-    let parts = split(&whole, &[(0, 128), (100, 512)]);
-    let words = |files: Vec<Arc<dyn DumpFile>>| read::open_set(files).unwrap_err().to_string();
-    assert!(words(parts.clone()).ends_with("file 1 is: another file has its frames too"));
-    assert!(words(vec![Arc::clone(&parts[0]), Arc::new(whole.clone())]).contains("file 2 is no part"));
-    let mut other = whole;
-    other[300] = b'x';
-    assert!(words(vec![Arc::clone(&parts[0]), Arc::new(other)]).contains("main header is another one"));
-    let (elf, _) = written(&small(), named("elf"));
-    assert!(words(vec![Arc::clone(&parts[0]), Arc::new(elf)]).contains("it is no kdump file"));
 }
 
 #[test]

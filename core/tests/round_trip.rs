@@ -39,7 +39,7 @@ fn written(guest: &Guest, plan: &Plan, threads: usize, pipe: bool) -> (Vec<u8>, 
 fn dump(guest: &Guest, options: &PlanOptions) -> (Plan, Dump, Summary) {
     let plan = Plan::new(guest, options).unwrap();
     let (bytes, summary) = written(guest, &plan, 2, false);
-    for threads in [1, 2] {
+    for threads in [1, 3] {
         assert_eq!(bytes, written(guest, &plan, threads, false).0, "{threads} workers or two");
     }
     (plan, read::open(Arc::new(bytes)).unwrap(), summary)

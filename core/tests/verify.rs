@@ -10,13 +10,16 @@ use common::{content, guest, range, sample};
 use guestdump_arch::{Endian, PhysAddr, PhysRange};
 use guestdump_core::arch;
 use guestdump_core::block::{Backing, BlockKind, BlockMemory, Bytes, Zeros};
+use guestdump_core::format::DumpFile;
 use guestdump_core::format::read::{self, Dump};
 use guestdump_core::format::{self, Container, flattened::Flattened};
 use guestdump_core::guest::Guest;
 use guestdump_core::plan::{Plan, PlanOptions};
 use guestdump_core::run::{RunOptions, Unobserved, run};
 use guestdump_core::sink::Seekable;
-use guestdump_core::verify::{Class, Content, Kind, Memory, audit, cell_size, compare, compare_notes, picture, survey};
+use guestdump_core::verify::{
+    Class, Content, Kind, Memory, audit, cell_size, compare, compare_notes, known_zeros, picture, survey, survey_with,
+};
 use proptest::prelude::*;
 
 fn written(guest: &Guest, format: &str, page_size: Option<u32>) -> Vec<u8> {
@@ -194,6 +197,93 @@ fn unfinished_and_cut_files() {
     let mut kdump = written(&odd_guest(), "kdump-raw-zlib", None);
     kdump[424] |= 8;
     assert_eq!(problems(&kdump), ["the header's status says that the dump is not finished"]);
+}
+
+/// A file with a hole for each block of 512 bytes that holds zeros, and what was read of it.
+#[derive(Debug)]
+struct Sparse {
+    bytes: Vec<u8>,
+    read: std::sync::atomic::AtomicU64,
+}
+
+impl Sparse {
+    /// Bytes from `offset` on in blocks that are holes, or are not.
+    fn run(&self, offset: u64, hole: bool) -> u64 {
+        let (at, mut len) = (offset as usize / 512 * 512, 0);
+        for block in self.bytes[at.min(self.bytes.len())..].chunks(512) {
+            if block.iter().all(|byte| *byte == 0) != hole {
+                break;
+            }
+            len += block.len();
+        }
+        (len as u64).saturating_sub(offset % 512)
+    }
+}
+
+impl DumpFile for Sparse {
+    fn len(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> std::io::Result<()> {
+        self.read.fetch_add(buf.len() as u64, std::sync::atomic::Ordering::Relaxed);
+        DumpFile::read_at(&self.bytes, offset, buf)
+    }
+
+    fn zeros_at(&self, offset: u64) -> u64 {
+        self.run(offset, true)
+    }
+
+    fn data_at(&self, offset: u64) -> u64 {
+        self.run(offset, false)
+    }
+}
+
+#[test]
+fn holes_of_a_file_are_zeros_that_nobody_reads() {
+    let bytes = written(&odd_guest(), "elf", None);
+    let plain = open(&bytes);
+    assert_eq!(known_zeros(memory(&plain)).len_bytes, 0);
+    let file = Arc::new(Sparse { bytes: bytes.clone(), read: 0.into() });
+    let sparse = read::open(Arc::clone(&file) as Arc<dyn DumpFile>).unwrap();
+    let known = known_zeros(memory(&sparse));
+    // Memory starts at no multiple of 512 in the file: holes and pages are askew.
+    let start = bytes.len() - plain.ranges.iter().map(|range| range.len() as usize).sum::<usize>();
+    let blocks = (start / 512 * 512..bytes.len()).step_by(512);
+    let holes = blocks.map(|at| at.max(start)..(at - at % 512 + 512).min(bytes.len()));
+    let expected: usize = holes
+        .filter(|hole| bytes[hole.start / 512 * 512..hole.end].iter().all(|b| *b == 0))
+        .map(|hole| hole.len())
+        .sum();
+    assert_eq!((known.len_bytes, known.whole), (expected as u64, true));
+    assert!(expected > 3 << 20, "{expected}");
+    file.read.store(0, std::sync::atomic::Ordering::Relaxed);
+    let mut done = 0;
+    let found = survey_with(memory(&sparse), &mut |bytes| done += bytes);
+    assert_eq!(found, looked_at(&bytes));
+    assert_eq!(done, found.total() * 4096);
+    assert!(file.read.load(std::sync::atomic::Ordering::Relaxed) < 3 << 20);
+    // Written anew, it is the same file again.
+    let again = sparse.into_guest(None).unwrap();
+    let expected = plain.into_guest(None).unwrap();
+    for format in ["elf", "kdump-raw-lzo"] {
+        let (ours, theirs) = (written(&again, format, None), written(&expected, format, None));
+        let first = ours.iter().zip(&theirs).position(|(a, b)| a != b);
+        assert_eq!((ours.len(), first), (theirs.len(), None), "{format}");
+    }
+}
+
+#[test]
+fn shared_copies_are_counted() {
+    let file = written(&odd_guest(), "kdump-raw-zlib", None);
+    let found = audit(Arc::new(file.clone())).unwrap();
+    let all = looked_at(&file);
+    // Pages of zeros, one after the other, share one; nothing else does.
+    assert_eq!(found.copies.iter().map(|copy| copy.1).collect::<Vec<_>>(), [all.count(Class::Zero)]);
+    assert_eq!(found.shared_pages + 1, all.count(Class::Zero));
+    let mut page = [1; 4096];
+    assert!(open(&file).memory.read(found.copies[0].0, &mut page).unwrap());
+    assert_eq!(page, [0; 4096]);
 }
 
 #[test]

@@ -8,14 +8,17 @@
 
 A guest is booted and stopped; QEMU dumps it in every format that it has, also with paging=true; makedumpfile filters, compresses and
 splits our dump of it (x86_64).  Each of these files is converted to ELF and to a kdump.  Memory, page by page, must be that of QEMU's
-plain ELF (what a filter left out stays left out, as judges.py sees it), and the readers must open what they refused before.
+plain ELF (what a filter left out stays left out, as judges.py sees it), and the readers must open what they refused before.  One file of an
+x86_64 guest is converted to every format; crash and makedumpfile open what they know of them.
 
 One line for each check, then "N checks, M failed"; exit status 1 if any failed.
 """
 import argparse
+import json
 import os
 import re
 import shutil
+import struct
 import subprocess
 import sys
 
@@ -32,6 +35,11 @@ MB = 256
 # which readers look at which conversion
 ELF_READERS, KDUMP_READERS = ("readelf", "gdb", "drgn", "libkdumpfile"), ("drgn", "libkdumpfile")
 X86_64_READERS = ("crash", "makedumpfile -d 31")
+# crash takes its time: one file of each kind, whole and filtered, and in all_formats one for each codec and a flattened one
+CRASH_READS = (("QEMU's kdump-zlib", "elf"), ("QEMU's kdump-zlib", "kdump"), ("makedumpfile -c -d 31", "kdump"))
+CRASH_FORMATS = ("kdump-raw-lzo", "kdump-raw-snappy", "kdump-raw-zstd", "kdump-raw-none", "kdump-zstd")
+# what Debian's makedumpfile is not built with
+NOT_FOR_MAKEDUMPFILE = ("snappy", "zstd")
 
 
 class Convert:
@@ -130,6 +138,8 @@ class Convert:
                 self.check(name + ": elf and kdump hold the same", stored(elf) == ranges)
             verdict = judges.compare_to_memory(judges.Kdump(kdump), reference, ranges if filtered else wanted)
             self.check(name + " as kdump: pages", verdict, verdict)
+            if self.arch.startswith("i386"):
+                self.check(name + " as elf: ELFCLASS32 for readelf", elf_class(elf) == "ELF32", elf_class(elf))
             self.check(name + " as elf: structure", judges.Elf(elf).problems() == [], judges.Elf(elf).problems()[:3])
             self.check(name + " as kdump: structure", judges.Kdump(kdump).problems() == [], judges.Kdump(kdump).problems()[:3])
             self.read(name, paths, elf, kdump)
@@ -148,10 +158,10 @@ class Convert:
         if re.search("lzo|snappy|makedumpfile -l|makedumpfile -c$", name):
             return                              # the same content as its zlib neighbour
         reference = readers.Reference(self.foreign["QEMU's elf"][0], stored(elf))
-        more = X86_64_READERS if self.arch == "x86_64" and name.startswith("QEMU") else ()
+        more = X86_64_READERS if self.arch == "x86_64" and (name.startswith("QEMU") or name == "makedumpfile -c -d 31") else ()
         for form, path, names in (("elf", elf, ELF_READERS + more), ("kdump", kdump, KDUMP_READERS + more)):
             for reader in names:
-                if reader == "crash" and (form == "elf" or not os.path.exists(self.vmlinux) or name != "QEMU's kdump-zlib"):
+                if reader == "crash" and (not os.path.exists(self.vmlinux) or (name, form) not in CRASH_READS):
                     continue
                 outcome = readers.READERS[reader].read(path, reference, self.vmlinux)
                 self.check("%s: %s as %s" % (reader, name, form), outcome.ok, outcome.detail)
@@ -160,6 +170,92 @@ class Convert:
             for reader in dict.fromkeys(ELF_READERS + KDUMP_READERS + more):
                 if reader != "crash" and (reader not in ("readelf", "gdb") or "elf" in name):
                     self.report.cell(self.name, name, reader, readers.READERS[reader].read(paths[0], reference, self.vmlinux))
+
+    # ------------------------------------------------------------------------------------------------ every format, flattened, sets
+
+    def all_formats(self):
+        """One file in every format that we have: its pages, crash, makedumpfile."""
+        source = self.foreign["QEMU's kdump-lzo"]
+        elf = judges.Elf(self.foreign["QEMU's elf"][0])
+        done = subprocess.run([self.options.guestdump, "formats", "--json"], check=True, stdout=subprocess.PIPE)
+        for name in (row["name"] for row in json.loads(done.stdout)["formats"]):
+            if name in ("elf", "kdump-raw-zlib"):
+                continue                        # convert_all has these
+            out = self.path("converted-" + name)
+            status, words = self.guestdump(source, out, "--format", name)
+            if not self.check("QEMU's kdump-lzo -> " + name, status == 0, words[-300:] if status else ""):
+                continue
+            if "-raw-" in name:                 # a flattened one is judged as makedumpfile -R reassembles it
+                verdict = judges.compare_to_memory(judges.Kdump(out), elf, self.ram)
+                self.check(name + ": pages", verdict, verdict)
+            if name in CRASH_FORMATS and os.path.exists(self.vmlinux):
+                outcome = readers.READERS["crash"].read(out, None, self.vmlinux)
+                self.check("crash: " + name, outcome.ok, outcome.detail)
+            codec = name.rsplit("-", 1)[1]
+            if "-raw-" not in name:
+                self.reassemble(source, out, "kdump-raw-" + codec, 0)
+            elif codec not in NOT_FOR_MAKEDUMPFILE:
+                outcome = readers.READERS["makedumpfile -d 31"].read(out, None, self.vmlinux)
+                self.check("makedumpfile -d 31: " + name, outcome.ok, outcome.detail)
+            os.unlink(out)
+
+    def reassemble(self, source, flat, raw_format, expected_status):
+        """makedumpfile -R makes of a flattened file, byte for byte, the one that we write raw."""
+        raw, rebuilt = self.path("raw"), self.path("rebuilt")
+        status, words = self.guestdump(source, raw, "--format", raw_format)
+        with open(flat, "rb") as records:
+            done, said = readers.makedumpfile("-R", rebuilt, stdin=records)
+        ok = status == expected_status and done == 0 and judges.same_bytes(rebuilt, raw)
+        detail = "%d bytes" % os.path.getsize(raw) if ok else "%d %s, %d %s" % (status, words[-200:], done, readers.last_words(said))
+        self.check("makedumpfile -R: %s, flattened" % raw_format, ok, detail)
+        for path in (raw, rebuilt):
+            if os.path.exists(path):
+                os.unlink(path)
+
+    def reassemble_lossy(self):
+        """Pages that are lost on the way change bitmaps that were written before them: a second record for the same bytes."""
+        cut, flat = self.path("lossy"), self.path("lossy-flat")
+        with open(self.foreign["QEMU's elf"][0], "rb") as source, open(cut, "wb") as f:
+            shutil.copyfileobj(source, f)
+            f.truncate(f.tell() // 2)
+        status, words = self.guestdump([cut], flat, "--format", "kdump-zlib")
+        ranges = records_of(flat)
+        again = [pair for pair in zip(ranges, ranges[1:]) if pair[0][1] > pair[1][0]]
+        said = "%d of %d records" % (len(again), len(ranges))
+        self.check("a flattened file with lost pages has records that overlap", status == 3 and again, said)
+        self.reassemble([cut], flat, "kdump-raw-zlib", 3)
+
+    def verify(self, *paths):
+        """(exit status, report) of guestdump verify."""
+        done = subprocess.run([self.options.guestdump, "verify", *paths], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        return done.returncode, done.stdout + done.stderr
+
+    def sets(self):
+        """A set that makedumpfile has split, whole and damaged, as verify sees it."""
+        halves = self.foreign.get("makedumpfile --split")
+        if not halves:
+            return
+        for name, paths in (("", halves), (", in another order", halves[::-1])):
+            status, text = self.verify(*paths)
+            self.check("verify: a split set" + name, status == 0 and "verdict       sound" in text, text[-300:] if status else "")
+        for missing in (0, 1):
+            status, text = self.verify(halves[1 - missing])
+            self.check("verify: part %d is missing" % (missing + 1), status == 3 and "a part of the set is missing" in text, text[-300:])
+        block = 4096
+        cases = [("the parts overlap", block + 80, "<Q", lambda start: start - 100, "are in file 1 and in file 2"),
+                 ("a gap", block + 80, "<Q", lambda start: start + 3000, "a part of the set is missing"),
+                 ("another dump_level", block + 8, "<i", lambda level: level - 1, "file 2: dump_level is 0x1e, file 1's is 0x1f"),
+                 ("a bit of its bitmap", 3 * block, "<B", lambda bits: bits ^ 1, "file 2: its first bitmap differs from file 1's in 1 frames")]
+        for name, at, kind, change, expected in cases:
+            changed = self.path("changed")
+            shutil.copy(halves[1], changed)
+            with open(changed, "r+b") as f:
+                f.seek(at)
+                value, = struct.unpack(kind, f.read(struct.calcsize(kind)))
+                f.seek(at)
+                f.write(struct.pack(kind, change(value)))
+            status, text = self.verify(halves[0], changed)
+            self.check("verify: " + name, status == 3 and expected in text, "" if expected in text else text[-400:])
 
     # ------------------------------------------------------------------------------------------------ damage, VMCOREINFO
 
@@ -197,6 +293,26 @@ def stored(path):
     return judges.merge((load.p_paddr, load.p_paddr + load.p_filesz) for load in judges.Elf(path).loads if load.p_filesz)
 
 
+def elf_class(path):
+    """What readelf says."""
+    found = re.search(r"^  Class: +(\S+)$", readers.run(["readelf", "-h", path])[1], re.M)
+    return found.group(1) if found else "none"
+
+
+def records_of(path):
+    """(start, end) of the bytes of every record of a flattened file, sorted: a header of 4096 bytes, then offset and length, eight bytes
+    each, big-endian, and the bytes; -1, -1 ends it."""
+    out = []
+    with open(path, "rb") as f:
+        f.seek(4096)
+        while True:
+            offset, length = struct.unpack(">qq", f.read(16))
+            if offset < 0:
+                return sorted(out)
+            out.append((offset, offset + length))
+            f.seek(length, os.SEEK_CUR)
+
+
 def named(path):
     notes = [note.desc for note in judges.Elf(path).notes if note.name.strip(b"\0" if isinstance(note.name, bytes) else "\0") in (b"VMCOREINFO", "VMCOREINFO")]
     return notes[-1] if notes else None
@@ -213,6 +329,10 @@ def run_case(name, options, report):
         if name == "x86_64":
             case.make_makedumpfiles(guest)
     case.convert_all()
+    if name == "x86_64":
+        case.all_formats()
+        case.reassemble_lossy()
+        case.sets()
     case.damage()
     case.vmcoreinfo()
     if not options.keep:

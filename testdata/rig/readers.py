@@ -1,6 +1,7 @@
 """What the programs that people use say of a dump.  Each reader is a function of (dump, Reference, path of vmlinux) that
 returns an Outcome; none looks at who wrote the dump."""
 import collections
+import functools
 import json
 import os
 import re
@@ -62,6 +63,7 @@ def gdb(dump, _reference, _vmlinux):
 
 # ---------------------------------------------------------------------------------------------------- libraries with Python bindings
 
+@functools.cache
 def python_with(module):
     """A Python that can import `module`."""
     for python in (sys.executable, "python3", "/usr/bin/python3"):

@@ -5,7 +5,7 @@ set -eu
 . "$(dirname "$0")/archs.sh"
 export DEBIAN_FRONTEND=noninteractive
 readers="crash makedumpfile python3-libkdumpfile gdb-multiarch binutils liblzo2-2 libsnappy1v5 libzstd1"
-tools="cpio xz-utils debian-archive-keyring"
+tools="cpio xz-utils debian-archive-keyring chromium fonts-dejavu-core"
 qemu="qemu-system-x86 qemu-system-arm qemu-system-ppc qemu-system-misc qemu-system-s390x seabios"
 
 missing() {     # those of the packages $* that are not installed

@@ -94,6 +94,11 @@ pub trait DumpFile: core::fmt::Debug + Send + Sync {
         0
     }
 
+    /// How many bytes from `offset` on may be anything: up to the next hole.
+    fn data_at(&self, offset: u64) -> u64 {
+        self.len().saturating_sub(offset)
+    }
+
     /// How many bytes it may hold at most, where it claims to be longer than that: records say where their bytes belong.
     fn held(&self) -> u64 {
         self.len()
@@ -124,6 +129,10 @@ impl DumpFile for std::sync::Arc<dyn DumpFile> {
 
     fn zeros_at(&self, offset: u64) -> u64 {
         self.as_ref().zeros_at(offset)
+    }
+
+    fn data_at(&self, offset: u64) -> u64 {
+        self.as_ref().data_at(offset)
     }
 
     fn held(&self) -> u64 {

@@ -84,7 +84,7 @@ pub fn open_set(files: Vec<Arc<dyn DumpFile>>) -> Result<Dump, ReadError> {
 }
 
 /// The dump in a flattened file, and whether that has its end record; any other file as it is.
-fn unwrapped(file: Arc<dyn DumpFile>) -> Result<(Arc<dyn DumpFile>, Option<bool>), ReadError> {
+pub(crate) fn unwrapped(file: Arc<dyn DumpFile>) -> Result<(Arc<dyn DumpFile>, Option<bool>), ReadError> {
     let start = read_there(file.as_ref(), 0, flattened::SIGNATURE.len() as u64)?;
     if start.as_slice() != flattened::SIGNATURE {
         return Ok((file, None));
@@ -137,9 +137,14 @@ impl Backing for FilePart {
     }
 
     fn extent_at(&self, offset: u64, limit_bytes: u64) -> (bool, u64) {
-        match self.len.checked_sub(offset) {
-            Some(stored) if stored > 0 => (true, stored.min(limit_bytes)),
-            _ => (false, limit_bytes),
+        let stored = self.len.saturating_sub(offset).min(limit_bytes);
+        if stored == 0 {
+            return (false, limit_bytes);
+        }
+        let at = self.offset.saturating_add(offset);
+        match self.file.zeros_at(at) {
+            0 => (true, self.file.data_at(at).clamp(1, stored)),
+            zeros => (false, zeros.min(stored)),
         }
     }
 }

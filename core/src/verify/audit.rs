@@ -8,10 +8,10 @@ use object::elf as raw;
 
 use crate::compress;
 use crate::format::elf::read::{Headers, Segment, headers};
-use crate::format::flattened::{self, Assembled};
 use crate::format::kdump::layout::STATUS_INCOMPLETE;
 use crate::format::kdump::stored::{Stored, each_stored};
-use crate::format::{DumpFile, ReadError, elf, kdump};
+use crate::format::read::unwrapped;
+use crate::format::{DumpFile, ReadError, elf, kdump, read_there};
 
 /// Pages whose places are kept to see whether they overlap: 1 GiB of memory. Files with more are told so.
 const MAX_PLACES: usize = 1 << 26;
@@ -29,6 +29,9 @@ pub struct Audit {
     pub cut: Vec<PhysRange>,
     /// Pages of a kdump that share their bytes with an earlier one.
     pub shared_pages: u64,
+    /// Stored copies that are shared by pages in a row, as that of zeros is: the address of a page that has it, and how many
+    /// pages do. At most eight for each file.
+    pub copies: Vec<(PhysAddr, u64)>,
 }
 
 impl Audit {
@@ -71,24 +74,46 @@ fn merged(mut ranges: Vec<PhysRange>) -> Vec<PhysRange> {
 /// # Errors
 /// [`ReadError`] for what is no dump.
 pub fn audit(file: Arc<dyn DumpFile>) -> Result<Audit, ReadError> {
-    let mut audit = Audit::default();
-    let mut start = vec![0; usize::try_from(file.len().min(16)).unwrap_or(16)];
-    file.read_at(0, &mut start)?;
-    let mut file = file;
-    if start.as_slice() == flattened::SIGNATURE {
-        let assembled = Assembled::new(file)?;
-        if !assembled.complete() {
-            audit.problems.push("the flattened file has no end record: it was cut".to_owned());
-        }
-        file = Arc::new(assembled);
-        file.read_at(0, &mut start)?;
+    audit_set(&[file])
+}
+
+/// Looks at the files of a split set, each by itself and as a set; files are numbered from 1. A part that is looked at alone
+/// lacks the others.
+///
+/// # Errors
+/// [`ReadError`] for what is no dump.
+pub fn audit_set(files: &[Arc<dyn DumpFile>]) -> Result<Audit, ReadError> {
+    let (mut all, mut kdumps) = (Audit::default(), Vec::new());
+    for (number, file) in (1..).zip(files) {
+        let mut one = Audit::default();
+        kdumps.extend(of_file(Arc::clone(file), &mut one)?);
+        let named = |what: String| if files.len() == 1 { what } else { format!("file {number}: {what}") };
+        all.problems.extend(one.problems.into_iter().map(named));
+        all.skipped.extend(one.skipped.into_iter().map(named));
+        all.cut.extend(one.cut);
+        all.copies.extend(one.copies);
+        all.shared_pages += one.shared_pages;
     }
+    all.problems.extend(kdump::parts::problems(&kdumps)?);
+    Ok(all)
+}
+
+/// Looks at one file; what is given back is a kdump without its records.
+fn of_file(file: Arc<dyn DumpFile>, audit: &mut Audit) -> Result<Option<Arc<dyn DumpFile>>, ReadError> {
+    let (file, complete) = unwrapped(file)?;
+    if complete == Some(false) {
+        audit.problems.push("the flattened file has no end record: it was cut".to_owned());
+    }
+    let start = read_there(file.as_ref(), 0, 16)?;
     if start.starts_with(&raw::ELFMAG) {
-        elf(&headers(file.as_ref())?, file.len(), &mut audit);
-    } else if start.starts_with(kdump::layout::SIGNATURE) {
-        pages(&file, &mut audit)?;
+        elf(&headers(file.as_ref())?, file.len(), audit);
+        return Ok(None);
     }
-    Ok(audit)
+    if !start.starts_with(kdump::layout::SIGNATURE) {
+        return Ok(None);
+    }
+    pages(&file, audit)?;
+    Ok(Some(file))
 }
 
 fn elf(headers: &Headers, file_len: u64, audit: &mut Audit) {
@@ -157,11 +182,40 @@ impl Broken {
     }
 }
 
+/// Places that two pages in a row have, each with the address of a page.
+#[derive(Default)]
+struct Rows {
+    last: Option<(u64, u32)>,
+    found: Vec<((u64, u32), PhysAddr)>,
+}
+
+impl Rows {
+    fn add(&mut self, page: &Stored, page_size: u64) {
+        const MOST: usize = 8;
+        let place = (page.offset, page.size);
+        let new = self.last == Some(place) && self.found.iter().all(|known| known.0 != place);
+        if new && self.found.len() < MOST {
+            self.found.push((place, PhysAddr(page.pfn.saturating_mul(page_size))));
+        }
+        self.last = Some(place);
+    }
+
+    /// How often each is among `places`, which are sorted.
+    fn counted(self, places: &[(u64, u32)]) -> impl Iterator<Item = (PhysAddr, u64)> {
+        self.found.into_iter().map(|(place, at)| {
+            let first = places.partition_point(|other| *other < place);
+            let count = places.get(first..).unwrap_or_default().partition_point(|other| *other == place);
+            (at, count as u64)
+        })
+    }
+}
+
 fn pages(file: &Arc<dyn DumpFile>, audit: &mut Audit) -> Result<(), ReadError> {
     let (mut lost, mut outside, mut large, mut codec) =
         (Broken::default(), Broken::default(), Broken::default(), Broken::default());
     let mut places: Vec<(u64, u32)> = Vec::new();
     let mut too_many = 0_u64;
+    let mut rows = Rows::default();
     let head = each_stored(file, &mut |page: Stored, page_size: u64| {
         let end = page.offset.checked_add(u64::from(page.size));
         if page.offset == 0 {
@@ -173,6 +227,7 @@ fn pages(file: &Arc<dyn DumpFile>, audit: &mut Audit) -> Result<(), ReadError> {
         } else if page.flags != 0 && compress::by_flag(page.flags).is_none() {
             codec.add(&page);
         } else if places.len() < MAX_PLACES {
+            rows.add(&page, page_size);
             places.push((page.offset, page.size));
         } else {
             too_many += 1;
@@ -188,14 +243,16 @@ fn pages(file: &Arc<dyn DumpFile>, audit: &mut Audit) -> Result<(), ReadError> {
     if too_many > 0 {
         audit.skipped.push(format!("whether pages overlap: there are {too_many} more than {MAX_PLACES}"));
     }
+    places.sort_unstable();
+    audit.copies.extend(rows.counted(&places));
     overlapping_pages(places, head.data_start, audit);
     Ok(())
 }
 
 /// Pages may share all of their bytes (pages of zeros, equal pages), but not some of them, nor those of the tables before.
+/// `places` are sorted.
 fn overlapping_pages(mut places: Vec<(u64, u32)>, data_start: u64, audit: &mut Audit) {
     let all = places.len();
-    places.sort_unstable();
     places.dedup();
     audit.shared_pages = (all - places.len()) as u64;
     let early = places.iter().filter(|place| place.0 < data_start).count();

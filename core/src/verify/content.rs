@@ -61,6 +61,12 @@ impl Difference {
 /// Reads all of a memory, on the workers of the current rayon pool.
 #[must_use]
 pub fn survey(memory: Memory<'_>) -> Content {
+    survey_with(memory, &mut |_| {})
+}
+
+/// The same; `done` hears of bytes that were looked at, those since the last call.
+#[must_use]
+pub fn survey_with(memory: Memory<'_>, done: &mut dyn FnMut(u64)) -> Content {
     let mut sum = Sum::new();
     let mut leaves = memory.leaves();
     loop {
@@ -68,10 +74,13 @@ pub fn survey(memory: Memory<'_>) -> Content {
         if batch.is_empty() {
             return sum.finish();
         }
-        sum.zeros(batch.iter().map(|found| found.1).sum());
+        let zeros = batch.iter().map(|found| found.1).sum();
+        sum.zeros(zeros);
+        done(zeros);
         let numbers: Vec<u64> = batch.into_iter().filter_map(|found| found.0).collect();
         let read = numbers.par_iter().map_init(Leaf::new, |leaf, number| look(leaf, memory, *number));
         for read in read.collect::<Vec<Read>>() {
+            done(read.classes.values().sum::<u64>() * FRAME as u64);
             sum.add(read);
         }
     }

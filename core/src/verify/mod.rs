@@ -11,13 +11,15 @@ mod digest;
 mod leaves;
 mod notes;
 mod picture;
+mod zeros;
 
-pub use audit::{Audit, audit};
-pub use content::{Content, Difference, compare, survey};
+pub use audit::{Audit, audit, audit_set};
+pub use content::{Content, Difference, compare, survey, survey_with};
 pub use digest::Digest;
 pub use leaves::Memory;
 pub use notes::{NoteDifference, compare_notes};
 pub use picture::{Cell, Kind, cell_size, picture};
+pub use zeros::{KnownZeros, known_zeros};
 
 /// Bytes of a frame.
 pub const FRAME: usize = 4096;

@@ -2,6 +2,8 @@
 #![allow(dead_code, missing_docs, reason = "each test uses its part")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "code of tests")]
 
+pub mod kdump;
+
 use std::io;
 use std::sync::Arc;
 

@@ -180,6 +180,12 @@ pub struct InfoArgs {
     /// Every note, and VMCOREINFO line by line
     #[arg(long)]
     pub notes: bool,
+    /// Read all of the memory, and count its frames of zeros and data
+    #[arg(long)]
+    pub count: bool,
+    /// Worker threads for --count [default: one for each CPU]
+    #[arg(long, value_name = "N", requires = "count")]
+    pub threads: Option<usize>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -188,12 +194,12 @@ pub struct InfoArgs {
 /// `guestdump verify`
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
-    /// The dump
-    #[arg(value_hint = ValueHint::FilePath)]
-    pub file: std::path::PathBuf,
-    /// Compare memory page by page and notes one by one with this dump
+    /// The dump, or all files of a split set
+    #[arg(required = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub files: Vec<std::path::PathBuf>,
+    /// Compare memory page by page and notes one by one with this dump; once for each file of a split set
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub against: Option<std::path::PathBuf>,
+    pub against: Vec<std::path::PathBuf>,
     /// Worker threads [default: one for each CPU]
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,

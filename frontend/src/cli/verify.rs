@@ -1,14 +1,13 @@
 //! `guestdump verify`: reads a whole dump and says whether it hangs together, and whether it equals another.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 
 use guestdump_arch::{PhysAddr, PhysRange};
 use guestdump_core::format::Container;
 use guestdump_core::format::read::{self, Dump};
 use guestdump_core::verify::{
-    Audit, Class, Content, Difference, FRAME, Memory, NoteDifference, audit, compare, compare_notes, survey,
+    Audit, Class, Content, Difference, FRAME, Memory, NoteDifference, audit_set, compare, compare_notes, survey,
 };
 use indicatif::HumanBytes;
 use serde_json::{Map, Value, json};
@@ -19,20 +18,26 @@ use crate::source::{SourceError, dump};
 
 /// One dump that is looked at.
 struct Side {
-    path: PathBuf,
+    paths: Vec<PathBuf>,
     dump: Dump,
     audit: Audit,
     readable: Vec<PhysRange>,
 }
 
 impl Side {
-    fn open(path: &Path) -> Result<Self, CliError> {
-        let failed = |source| CliError::Source(SourceError::Dump { path: path.to_owned(), source });
-        let file = dump::file(path)?;
-        let dump = read::open(Arc::clone(&file)).map_err(failed)?;
-        let audit = audit(file).map_err(failed)?;
+    /// Opens a dump: one file, or those of a split set.
+    fn open(paths: &[PathBuf]) -> Result<Self, CliError> {
+        let first = paths.first().cloned().unwrap_or_default();
+        let failed = |source| CliError::Source(SourceError::Dump { path: first.clone(), source });
+        let files: Vec<_> = paths.iter().map(|path| dump::file(path)).collect::<Result<_, _>>()?;
+        let dump = read::open_set(files.clone()).map_err(failed)?;
+        let audit = audit_set(&files).map_err(failed)?;
         let readable = audit.readable(&dump.ranges);
-        Ok(Self { path: path.to_owned(), dump, audit, readable })
+        Ok(Self { paths: paths.to_vec(), dump, audit, readable })
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.paths.iter().map(|path| path.display().to_string()).collect()
     }
 
     fn memory(&self) -> Memory<'_> {
@@ -76,8 +81,8 @@ struct Against {
 pub fn run(args: &VerifyArgs) -> Result<Exit, CliError> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads(args.threads)?).build();
     let pool = pool.map_err(|error| CliError::Io { what: "threads", source: std::io::Error::other(error) })?;
-    let side = Side::open(&args.file)?;
-    let other = args.against.as_deref().map(Side::open).transpose()?;
+    let side = Side::open(&args.files)?;
+    let other = if args.against.is_empty() { None } else { Some(Side::open(&args.against)?) };
     let (content, against) = match other {
         None => (pool.install(|| survey(side.memory())), None),
         Some(other) => {
@@ -153,7 +158,7 @@ fn digest(content: &Content, side: &Side) -> Option<String> {
 }
 
 fn side_text(out: &mut String, side: &Side, content: &Content) -> std::fmt::Result {
-    writeln!(out, "{}", side.path.display())?;
+    writeln!(out, "{}", side.names().join(" "))?;
     let bytes: u64 = side.dump.ranges.iter().map(|range| range.len()).sum();
     writeln!(out, "  memory      {} ({bytes} bytes) in {} ranges", HumanBytes(bytes), side.dump.ranges.len())?;
     let classes = Class::ALL.iter().filter(|class| content.count(**class) > 0);
@@ -218,7 +223,8 @@ fn side_json(side: &Side, content: &Content) -> Value {
     let stored: Vec<Value> =
         side.dump.stored.iter().map(|(codec, pages)| json!({"codec": codec, "pages": pages})).collect();
     json!({
-        "file": side.path.display().to_string(),
+        "file": side.names().first(),
+        "files": side.names(),
         "memory_bytes": side.dump.ranges.iter().map(|range| range.len()).sum::<u64>(),
         "frame_bytes": FRAME,
         "frames": frames,

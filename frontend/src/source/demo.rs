@@ -1,7 +1,7 @@
 //! Sample guests, built in memory: `guestdump dump demo:x86_64 -o vmcore` needs nothing else.
 //!
 //! A sample is a small machine with a fictional Linux kernel in it: RAM with a hole, video RAM, two vCPUs, page tables
-//! that translate, VMCOREINFO and a `uts_namespace` where it says; zero pages, equal pages, text and noise. All of it
+//! that translate, VMCOREINFO, a `uts_namespace` and a log where it says; zero pages, equal pages, text and noise. All of it
 //! follows from one [`Demo`], and is the same each time.
 //!
 //! Adding one: a file in `demo/` with a [`Demo`], and a line in [`ALL`]. What all samples have in common (where in the
@@ -9,6 +9,7 @@
 
 mod aarch64;
 mod build;
+mod log;
 mod ppc64;
 mod riscv64;
 mod s390x;

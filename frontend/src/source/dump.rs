@@ -39,6 +39,13 @@ impl DumpFile for HostFile {
             Err(_) => 0,
         }
     }
+
+    fn data_at(&self, offset: u64) -> u64 {
+        match rustix::fs::seek(&self.file, SeekFrom::Hole(offset)) {
+            Ok(hole) => hole.saturating_sub(offset),
+            Err(_) => self.len.saturating_sub(offset),
+        }
+    }
 }
 
 /// Opens a file that may be a dump.

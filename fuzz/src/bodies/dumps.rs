@@ -7,6 +7,7 @@ use guestdump_core::format::flattened::{HEADER_LEN, SIGNATURE};
 use guestdump_core::format::read::{self, Dump};
 use guestdump_core::format::{self, Container, DumpFile, Format, ReadError, image};
 use guestdump_core::guest::Guest;
+use guestdump_core::verify;
 
 use super::feed::{Feed, expand};
 use super::memory_use::bounded;
@@ -92,13 +93,23 @@ pub fn set_read(data: &[u8]) {
 /// Opens files as one dump, and does with it what [`explore`] does.
 pub fn explore_set(files: Vec<Vec<u8>>) {
     let (len, files) = shared(files);
+    audited(len, &files);
     explore_with(len, &|| read::open_set(files.clone()));
 }
 
 /// Opens files as one dump, and does with it what [`glance`] does.
 pub fn glance_set(files: Vec<Vec<u8>>) {
     let (len, files) = shared(files);
+    audited(len, &files);
     glance_with(len, &|| read::open_set(files.clone()));
+}
+
+/// Looks at files as a set: what is said of each of the four and of all of them is bounded.
+fn audited(len: usize, files: &[Arc<dyn DumpFile>]) {
+    if let Ok(audit) = bounded(len, TIMES, FIXED, || verify::audit_set(files)) {
+        assert!(audit.problems.len() < 100 && audit.problems.iter().all(|problem| problem.len() < 1000));
+        assert!(audit.copies.len() <= 8 * files.len());
+    }
 }
 
 /// How long files are in all, and the files.

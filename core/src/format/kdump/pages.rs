@@ -1,4 +1,4 @@
-//! The pages of kdump-compressed files: bitmaps, descriptors, data.
+//! The pages of a kdump-compressed file: descriptors and data, found through the bitmaps.
 //!
 //! A page is found through the second bitmap: the number of bits before its own is the number of its descriptor. Counts
 //! are kept for pieces of the bitmap that have bits only, so that memory stays small whatever the header claims: 16 bytes
@@ -8,20 +8,15 @@ use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
-use guestdump_arch::{Endian, Extent, MemoryError, PhysAddr, PhysMemory, PhysRange, Presence};
+use guestdump_arch::{Endian, MemoryError, PhysAddr, Presence};
 
+use super::bitmap::{Bits, PIECE, PIECE_BITS, clear_outside, count, has};
 use super::layout::DESC_LEN;
 use super::read::Headers;
 use super::window::Window;
 use crate::compress::{self, Decoder};
 use crate::format::{DumpFile, ReadError, read_part, read_there};
 
-/// Bytes of bitmap that share a count.
-pub(super) const PIECE: u64 = 4096;
-/// Its frames.
-const PIECE_BITS: u64 = PIECE * 8;
-/// More runs of memory than this are not listed.
-const MAX_RUNS: usize = 1 << 20;
 /// More kinds of page flags than this are no dump.
 const MAX_FLAGS: usize = 64;
 /// Bitmaps of more bytes than this are refused: 2 PiB of address space in 4 KiB pages.
@@ -37,27 +32,24 @@ pub(super) struct Desc {
 
 type Tools = Mutex<Vec<(u32, Box<dyn Decoder>)>>;
 
-/// A piece of a bitmap.
-type Bits = Box<[u8]>;
-
 /// The pages of one file.
 pub(super) struct Pages {
     pub file: Arc<dyn DumpFile>,
     endian: Endian,
     pub page_size: u64,
-    max_mapnr: u64,
-    bitmap1: u64,
+    pub max_mapnr: u64,
+    pub bitmap1: u64,
     pub bitmap2: u64,
     pub bitmap_len: u64,
     pub desc_offset: u64,
     /// Frames whose descriptors are in this file.
-    window: Range<u64>,
+    pub window: Range<u64>,
     /// Pieces of the second bitmap that have bits in the window: their numbers, and how many bits there are before each.
     before: Vec<(u64, u64)>,
     /// Bits of the second bitmap in the window.
     dumped: u64,
     /// Whether a page without a bit was left out on purpose: so says the dump's level.
-    filtered: bool,
+    pub filtered: bool,
     decoders: Tools,
     /// One for each thread that reads, in turn.
     windows: Mutex<Vec<Window>>,
@@ -134,7 +126,7 @@ impl Pages {
     }
 
     /// A piece of a bitmap, without frames that are not in the dump.
-    fn piece(&self, bitmap: u64, number: u64) -> Result<Bits, ReadError> {
+    pub fn piece(&self, bitmap: u64, number: u64) -> Result<Bits, ReadError> {
         let mut bits = read_there(self.file.as_ref(), bitmap.saturating_add(number.saturating_mul(PIECE)), PIECE)?;
         bits.resize(PIECE as usize, 0);
         clear_outside(&mut bits, number, &(0..self.max_mapnr));
@@ -160,7 +152,7 @@ impl Pages {
     }
 
     /// How pages are stored: number of descriptors by flags; and pages whose data is not in the file.
-    fn stored(&self, counts: &mut Vec<(u32, u64)>) -> Result<u64, ReadError> {
+    pub fn stored(&self, counts: &mut Vec<(u32, u64)>) -> Result<u64, ReadError> {
         let (mut at, mut lost) = (0, 0);
         while at < self.dumped {
             let wanted = (self.dumped - at).min(4096);
@@ -259,7 +251,7 @@ impl Pages {
     }
 
     /// What is known of frame `pfn`, and for how many frames from it on, inside of its piece, that holds.
-    fn run(&self, pfn: u64) -> Result<(Presence, u64), ReadError> {
+    pub fn run(&self, pfn: u64) -> Result<(Presence, u64), ReadError> {
         let number = pfn / PIECE_BITS;
         let (memory, all) = (self.piece(self.bitmap1, number)?, self.piece(self.bitmap2, number)?);
         let own = self.own(number)?;
@@ -273,7 +265,7 @@ impl Pages {
         Ok((first, same))
     }
 
-    fn read(&self, addr: PhysAddr, buf: &mut [u8]) -> Result<bool, MemoryError> {
+    pub fn read(&self, addr: PhysAddr, buf: &mut [u8]) -> Result<bool, MemoryError> {
         let mut window = self.window(addr.0 / self.page_size);
         let read = self.read_by(&mut window, addr, buf);
         if let Ok(mut pool) = self.windows.lock() {
@@ -307,177 +299,5 @@ impl Pages {
             rest = later;
         }
         Ok(true)
-    }
-}
-
-fn count(bits: &[u8]) -> u64 {
-    bits.iter().map(|byte| u64::from(byte.count_ones())).sum()
-}
-
-fn has(bits: &[u8], bit: u64) -> bool {
-    usize::try_from(bit / 8).ok().and_then(|at| bits.get(at)).is_some_and(|byte| byte >> (bit % 8) & 1 == 1)
-}
-
-/// Clears the bits of frames outside of `frames` in piece `number` of a bitmap.
-fn clear_outside(bits: &mut [u8], number: u64, frames: &Range<u64>) {
-    let first = number.saturating_mul(PIECE_BITS);
-    if frames.start <= first && frames.end >= first.saturating_add(PIECE_BITS) {
-        return;
-    }
-    // Whole bytes at once: a piece is long, and nearly all of it is on one side.
-    let byte_of = |frame: u64| usize::try_from(frame.saturating_sub(first) / 8).unwrap_or(usize::MAX).min(bits.len());
-    let edges = [byte_of(frames.start), byte_of(frames.end)];
-    for edge in edges {
-        let Some(byte) = bits.get_mut(edge) else { continue };
-        let at = first.saturating_add(edge as u64 * 8);
-        for bit in (0..8).filter(|bit| !frames.contains(&(at.saturating_add(*bit)))) {
-            *byte &= !(1 << bit);
-        }
-    }
-    let [head, tail] = edges;
-    bits.get_mut(..head).unwrap_or_default().fill(0);
-    bits.get_mut(tail.saturating_add(1)..).unwrap_or_default().fill(0);
-}
-
-/// What the bitmaps of a set say.
-pub(super) struct Survey {
-    /// Runs of memory by the first bitmap.
-    pub runs: Vec<PhysRange>,
-    /// Pages of memory without a bit in the second one.
-    pub missing: u64,
-    /// Pages of memory whose descriptors are in none of the files.
-    pub elsewhere: u64,
-}
-
-/// The files of one dump: one, or a split set.
-#[derive(Debug)]
-pub(super) struct Set(Vec<Pages>);
-
-impl Set {
-    pub const fn new(parts: Vec<Pages>) -> Self {
-        Self(parts)
-    }
-
-    pub fn filtered(&self) -> bool {
-        self.0.first().is_some_and(|part| part.filtered)
-    }
-
-    pub fn survey(&self) -> Result<Survey, ReadError> {
-        let mut survey = Survey { runs: Vec::new(), missing: 0, elsewhere: 0 };
-        let Some(first) = self.0.first() else { return Ok(survey) };
-        for number in first.pieces(first.bitmap1) {
-            let (memory, all) = (first.piece(first.bitmap1, number)?, first.piece(first.bitmap2, number)?);
-            add_runs(&mut survey.runs, &memory, number * PIECE_BITS, first.page_size)?;
-            let mut own = vec![0; PIECE as usize];
-            for part in &self.0 {
-                own.iter_mut().zip(part.own(number)?.iter()).for_each(|(sum, byte)| *sum |= byte);
-            }
-            for ((memory, all), own) in memory.iter().zip(all.iter()).zip(&own) {
-                survey.missing += u64::from((memory & !all).count_ones());
-                survey.elsewhere += u64::from((memory & all & !own).count_ones());
-            }
-        }
-        Ok(survey)
-    }
-
-    /// How pages are stored: number of descriptors by codec.
-    pub fn stored(&self, warnings: &mut Vec<String>) -> Result<Vec<(String, u64)>, ReadError> {
-        let (mut counts, mut lost) = (Vec::new(), 0);
-        for part in &self.0 {
-            lost += part.stored(&mut counts)?;
-        }
-        if lost > 0 {
-            warnings.push(format!("the data of {lost} pages is not in the file"));
-        }
-        let name =
-            |flags| compress::by_flag(flags).map_or(format!("flags {flags:#x}"), |codec| codec.name().to_owned());
-        Ok(counts.into_iter().map(|(flags, count)| (name(flags), count)).collect())
-    }
-
-    /// The file with frame `pfn`.
-    fn part(&self, pfn: u64) -> Option<&Pages> {
-        self.0.iter().find(|part| part.window.contains(&pfn))
-    }
-
-    fn page_size(&self) -> u64 {
-        self.0.first().map_or(4096, |part| part.page_size)
-    }
-}
-
-/// Appends the runs of a piece of the first bitmap.
-fn add_runs(runs: &mut Vec<PhysRange>, bits: &[u8], first: u64, page_size: u64) -> Result<(), ReadError> {
-    let mut add = |from: u64, count: u64| {
-        let start = PhysAddr(from.saturating_mul(page_size));
-        let end = PhysAddr(from.saturating_add(count).saturating_mul(page_size));
-        match runs.last_mut() {
-            Some(last) if last.end() == start => *last = PhysRange::between(last.start(), end),
-            _ => runs.push(PhysRange::between(start, end)),
-        }
-    };
-    for (byte, at) in bits.iter().zip((first..).step_by(8)) {
-        match byte {
-            0 => {}
-            0xff => add(at, 8),
-            _ => (0..8).filter(|bit| byte >> bit & 1 == 1).for_each(|bit| add(at + bit, 1)),
-        }
-    }
-    if runs.len() > MAX_RUNS {
-        return Err(ReadError::TooMany { what: "runs of memory", limit: MAX_RUNS });
-    }
-    Ok(())
-}
-
-impl PhysMemory for Set {
-    fn read(&self, addr: PhysAddr, buf: &mut [u8]) -> Result<bool, MemoryError> {
-        let size = self.page_size();
-        let (mut at, mut rest) = (addr, buf);
-        while !rest.is_empty() {
-            let Some(part) = self.part(at.0 / size) else { return Ok(false) };
-            let room = part.window.end.saturating_mul(size).saturating_sub(at.0);
-            let (now, later) = rest.split_at_mut(usize::try_from(room).unwrap_or(usize::MAX).min(rest.len()));
-            if now.is_empty() || !part.read(at, now)? {
-                return Ok(false);
-            }
-            at = PhysAddr(at.0.saturating_add(now.len() as u64));
-            rest = later;
-        }
-        Ok(true)
-    }
-
-    fn extent(&self, addr: PhysAddr, _limit_bytes: u64) -> Extent {
-        let size = self.page_size();
-        let pfn = addr.0 / size;
-        let part = self.part(pfn).or_else(|| self.0.first());
-        // What cannot be looked at cannot be read either: reading it says why.
-        let (presence, frames) =
-            part.map_or((Presence::Absent, 1), |part| part.run(pfn).unwrap_or((Presence::Data, 1)));
-        // Each file knows its own frames only.
-        let borders = self.0.iter().flat_map(|part| [part.window.start, part.window.end]);
-        let end = borders.filter(|border| *border > pfn).min().unwrap_or(u64::MAX);
-        let next = pfn.saturating_add(frames).min(end).saturating_mul(size);
-        Extent { presence, len_bytes: next.saturating_sub(addr.0).max(1) }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn frames_outside_lose_their_bits() {
-        let first = 3 * PIECE_BITS;
-        let ends = [0, 5, first - 1, first, first + 1, first + 8, first + 13, first + 4096, first + PIECE_BITS - 3];
-        let ends = ends.into_iter().chain([first + PIECE_BITS, first + PIECE_BITS + 9, u64::MAX]);
-        for start in ends.clone() {
-            for end in ends.clone() {
-                let mut bits = vec![0xff; PIECE as usize];
-                clear_outside(&mut bits, 3, &(start..end));
-                let wrong = (0..PIECE_BITS).find(|bit| {
-                    let set = bits[*bit as usize / 8] >> (bit % 8) & 1 == 1;
-                    set != (start..end).contains(&(first + bit))
-                });
-                assert_eq!(wrong, None, "{start:#x}..{end:#x}");
-            }
-        }
     }
 }

@@ -7,7 +7,9 @@ use guestdump_arch::abi::{CStruct, NoMember};
 use guestdump_arch::{CAbi, Class, Endian};
 
 use super::layout::{HEADER, STATUS_INCOMPLETE, SUB_HEADER};
-use super::pages::{Pages, Set, Survey};
+use super::pages::Pages;
+use super::parts;
+use super::set::{Set, Survey};
 use crate::compress::MAX_PAGE_SIZE;
 use crate::format::read::{Dump, arch_of_notes, split_notes, take_vmcoreinfo};
 use crate::format::{Container, DumpFile, ReadError, read_part, read_there};
@@ -85,15 +87,19 @@ impl Headers {
         Ok((self.sub("dump_level")? & 31) as u8)
     }
 
-    /// The frames whose descriptors this file has: all, or one part of a split set's.
-    pub fn window(&self) -> Result<core::ops::Range<u64>, ReadError> {
+    /// `start_pfn` and `end_pfn` of a part of a split set; `None` for a dump in one file.
+    pub fn part(&self) -> Result<Option<(u64, u64)>, ReadError> {
         if self.sub("split")? == 0 {
-            return Ok(0..u64::MAX);
+            return Ok(None);
         }
         let wide = self.main("header_version")? >= 6;
         let (start, end) = if wide { ("start_pfn_64", "end_pfn_64") } else { ("start_pfn", "end_pfn") };
-        let (start, end) = (self.sub(start)?, self.sub(end)?);
-        Ok(start..end.max(start))
+        Ok(Some((self.sub(start)?, self.sub(end)?)))
+    }
+
+    /// The frames whose descriptors this file has: all, or one part of a split set's.
+    pub fn window(&self) -> Result<core::ops::Range<u64>, ReadError> {
+        Ok(self.part()?.map_or(0..u64::MAX, |(start, end)| start..end.max(start)))
     }
 }
 
@@ -188,30 +194,28 @@ pub fn open_set(files: Vec<Arc<dyn DumpFile>>) -> Result<Dump, ReadError> {
         }
         parts.push((headers, file));
     }
+    let mut warnings = Vec::new();
     if parts.len() > 1 {
-        check_windows(&parts)?;
+        check_windows(&parts, &mut warnings)?;
     }
     let Some((headers, file)) = parts.first() else {
         return Err(ReadError::Set { number: 1, why: "it is not there" });
     };
-    let mut warnings = Vec::new();
     let pages = parts.iter().map(|(headers, file)| Pages::new(Arc::clone(file), headers, &mut warnings));
     let set = Set::new(pages.collect::<Result<_, _>>()?);
     describe(headers, file.as_ref(), set, warnings)
 }
 
-fn check_windows(parts: &[(Headers, Arc<dyn DumpFile>)]) -> Result<(), ReadError> {
-    let mut seen: Vec<core::ops::Range<u64>> = Vec::new();
+fn check_windows(parts: &[(Headers, Arc<dyn DumpFile>)], warnings: &mut Vec<String>) -> Result<(), ReadError> {
+    let mut windows = Vec::with_capacity(parts.len());
     for (number, (headers, _)) in (1..).zip(parts) {
-        let window = headers.window()?;
-        if window == (0..u64::MAX) {
+        if headers.part()?.is_none() {
             return Err(ReadError::Set { number, why: "it is not split" });
         }
-        if seen.iter().any(|other| other.start < window.end && window.start < other.end) {
-            return Err(ReadError::Set { number, why: "another file has its frames too" });
-        }
-        seen.push(window);
+        windows.push(headers.window()?);
     }
+    let taken = |twice: String| format!("{twice}: the first file's are taken");
+    warnings.extend(parts::overlaps(&windows).into_iter().map(taken));
     Ok(())
 }
 
@@ -253,7 +257,7 @@ fn describe(headers: &Headers, file: &dyn DumpFile, set: Set, mut warnings: Vec<
 }
 
 /// Bytes that the sub-header points at, as far as they are in the file.
-fn pointed_at(
+pub(super) fn pointed_at(
     file: &dyn DumpFile,
     headers: &Headers,
     names: [&'static str; 2],

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use super::bitmap::PIECE;
 use super::layout::DESC_LEN;
-use super::pages::{PIECE, Pages};
+use super::pages::Pages;
 use super::read::headers;
 use crate::format::{DumpFile, ReadError, read_there};
 

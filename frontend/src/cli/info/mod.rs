@@ -3,6 +3,7 @@
 mod readers;
 mod text;
 pub(super) mod vcpu;
+mod zeros;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,18 +14,22 @@ use guestdump_core::format::read::{self, Dump};
 use guestdump_core::format::{Container, DumpFile, ReadError, read_part};
 use guestdump_core::guest::Guest;
 use guestdump_core::kernel::{self, Utsname};
-use guestdump_core::verify::{Audit, audit};
+use guestdump_core::verify::{Audit, Content, audit};
 use serde_json::{Map, Value, json};
 
 use super::args::InfoArgs;
-use super::{CliError, Exit, print};
+use super::{CliError, Exit, print, threads};
 use crate::source::{SourceError, dump};
 use readers::{Facts, refusals};
+use zeros::Zeros;
 
 /// Runs the command.
 pub fn run(args: &InfoArgs) -> Result<Exit, CliError> {
     let failed = |source| SourceError::Dump { path: args.file.clone(), source };
-    let shown = Shown::open(&args.file)?.map_err(failed)?;
+    let mut shown = Shown::open(&args.file)?.map_err(failed)?;
+    if args.count {
+        shown.count(threads(args.threads)?)?;
+    }
     let out = if args.json { format!("{}\n", shown.json()) } else { text::screen(&shown, args) };
     print(&out)?;
     Ok(Exit::Done)
@@ -40,6 +45,9 @@ struct Shown {
     /// The guest that the dump is of, with VMCOREINFO found in its memory where the dump has no note.
     guest: Option<Guest>,
     utsname: Option<Utsname>,
+    zeros: Zeros,
+    /// What all of the memory is made of, if it was asked for.
+    content: Option<Content>,
 }
 
 impl Shown {
@@ -60,7 +68,9 @@ impl Shown {
         };
         guest.iter_mut().for_each(kernel::find_vmcoreinfo);
         let utsname = guest.as_ref().map(|guest| kernel::utsname(guest, ""));
-        Ok(Self { dump, elf, audit, file_bytes: file.len(), bad_section_names, guest, utsname })
+        let zeros = Zeros::of(&dump, &audit);
+        let (file_bytes, content) = (file.len(), None);
+        Ok(Self { dump, elf, audit, file_bytes, bad_section_names, guest, utsname, zeros, content })
     }
 
     fn facts(&self) -> Facts<'_> {
@@ -157,6 +167,8 @@ impl Shown {
             "memory_bytes": self.memory_bytes(),
             "page_size": self.dump.page_size,
             "pages_missing": self.pages().map(|pages| pages.1),
+            "zero_bytes": self.zeros.bytes(),
+            "frames": self.content.as_ref().map(zeros::frames_json),
             "pages_shared": self.dump.page_size.map(|_| self.audit.shared_pages),
             "release": info.and_then(|info| info.release()),
             "kernel_offset": info.and_then(|info| info.kernel_offset()),

@@ -8,6 +8,7 @@ use guestdump_core::kernel::UtsOrigin;
 use indicatif::HumanBytes;
 
 use super::readers::refusals;
+use super::zeros::frames_line;
 use super::{InfoArgs, Shown, vcpu};
 use crate::cli::dmesg::printable;
 
@@ -84,6 +85,19 @@ fn memory(out: &mut String, shown: &Shown) -> std::fmt::Result {
     if ranges.len() > LINES {
         writeln!(out, "  and {} more, see --json", ranges.len() - LINES)?;
     }
+    pages(out, shown)?;
+    if let Some(zeros) = shown.zeros.line() {
+        let more = if shown.content.is_none() { "; --count reads all and counts" } else { "" };
+        writeln!(out, "zeros         {zeros}{more}")?;
+    }
+    match &shown.content {
+        Some(content) => writeln!(out, "frames        {}", frames_line(content)),
+        None => Ok(()),
+    }
+}
+
+/// How a kdump's pages are stored.
+fn pages(out: &mut String, shown: &Shown) -> std::fmt::Result {
     let (Some((all, missing)), Some(size)) = (shown.pages(), shown.dump.page_size) else { return Ok(()) };
     let codecs = shown.dump.stored.iter().map(|(codec, count)| match codec.as_str() {
         "none" => format!("{count} plain"),
@@ -93,10 +107,7 @@ fn memory(out: &mut String, shown: &Shown) -> std::fmt::Result {
     let shared = shown.audit.shared_pages;
     writeln!(out, "pages         {all} of {size} bytes: {}, {missing} missing or excluded", codecs.join(", "))?;
     if shared > 0 {
-        writeln!(
-            out,
-            "              {shared} of them share their bytes with another one: pages of zeros, equal pages"
-        )?;
+        writeln!(out, "              {shared} of them share their bytes with another one")?;
     }
     Ok(())
 }

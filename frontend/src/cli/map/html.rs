@@ -3,19 +3,18 @@
 use std::fmt::Write;
 
 use guestdump_core::verify::{FRAME, Kind};
-use indicatif::HumanBytes;
 
-use super::scene::Scene;
-use super::svg::{KERNEL, ROOT, colour, element, escaped};
+use super::scene::{Scene, size};
+use super::svg::{KERNEL, ROOT, colour, colours, element, escaped};
 
 const STYLE: &str = "\
 :root{color-scheme:light dark;--ink:#1f2328;--dim:#656d76;--ground:#fff;--line:#d0d7de}
 @media(prefers-color-scheme:dark){:root{--ink:#e6edf3;--dim:#8d96a0;--ground:#0d1117;--line:#30363d}}
-body{font:14px/1.45 system-ui,sans-serif;color:var(--ink);background:var(--ground);margin:24px auto;width:1172px}
+body{font:14px/1.45 system-ui,sans-serif;color:var(--ink);background:var(--ground);margin:24px auto;padding:0 16px;max-width:1180px}
 h1{font-size:20px;margin:0 0 2px}p{margin:0 0 14px;color:var(--dim)}
 .bar{display:flex;height:14px;border-radius:4px;overflow:hidden;margin:0 0 12px}
 .keys{display:flex;flex-wrap:wrap;gap:6px 22px;margin:0 0 14px}.keys i{display:inline-block;width:12px;height:12px;border-radius:3px;margin:0 6px -1px 0}
-.keys b{font-weight:600}svg{display:block;border:1px solid var(--line);border-radius:6px;padding:8px;max-width:100%;height:auto}
+.keys b{font-weight:600}#picture{border:1px solid var(--line);border-radius:6px;padding:8px;overflow-x:auto}svg{display:block}
 svg text{font:11px ui-monospace,monospace;fill:var(--dim)}svg rect:hover{stroke:var(--ink);stroke-width:1.5}
 #at{position:sticky;bottom:0;margin-top:10px;background:var(--ground);border-top:1px solid var(--line);padding:8px 2px;font:12px ui-monospace,monospace;min-height:1.5em}
 table{border-collapse:collapse;margin:14px 40px 0 0;display:inline-table;vertical-align:top}td,th{padding:2px 14px 2px 0;text-align:left;font-variant-numeric:tabular-nums}
@@ -32,7 +31,7 @@ pub fn page(scene: &Scene) -> String {
     // Writing to a String cannot fail.
     let _ = head(&mut out, scene);
     let _ = keys(&mut out, scene);
-    out.push_str(&element(scene));
+    let _ = writeln!(out, "<div id=\"picture\">{}</div>", element(scene));
     out.push_str("<div id=\"at\">Point at a cell.</div>\n");
     let _ = tables(&mut out, scene);
     let _ = writeln!(out, "<script>{SCRIPT}</script></body></html>");
@@ -42,9 +41,10 @@ pub fn page(scene: &Scene) -> String {
 fn head(out: &mut String, scene: &Scene) -> std::fmt::Result {
     let name = escaped(&scene.source);
     writeln!(out, "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>{name}: memory</title>")?;
-    writeln!(out, "<style>{STYLE}</style></head><body><h1>{name}</h1>")?;
+    writeln!(out, "<meta name=\"viewport\" content=\"width=device-width\">")?;
+    writeln!(out, "<style>{STYLE}{}</style></head><body><h1>{name}</h1>", colours())?;
     let release = if scene.release.is_empty() { String::new() } else { format!(", Linux {}", escaped(&scene.release)) };
-    let (bytes, cell, row) = (HumanBytes(scene.bytes()), HumanBytes(scene.cell_bytes), HumanBytes(scene.row_bytes()));
+    let (bytes, cell, row) = (size(scene.bytes()), size(scene.cell_bytes), size(scene.row_bytes()));
     writeln!(out, "<p>{}{release}: {bytes} of guest-physical memory. A cell is {cell}, a row {row}.</p>", scene.arch)
 }
 
@@ -59,12 +59,12 @@ fn keys(out: &mut String, scene: &Scene) -> std::fmt::Result {
     }
     write!(out, "</div>\n<div class=\"keys\">")?;
     for (kind, frames) in &shares {
-        let bytes = HumanBytes(frames * FRAME as u64);
+        let bytes = size(frames * FRAME as u64);
         write!(out, "<span><i style=\"background:{}\"></i><b>{}</b> ", colour(*kind), kind.name())?;
         writeln!(out, "{bytes}, {:.1} %</span>", percent(*frames))?;
     }
     if let Some(kernel) = scene.kernel {
-        let bytes = HumanBytes(kernel.len());
+        let bytes = size(kernel.len());
         writeln!(out, "<span><i style=\"background:{KERNEL}\"></i><b>kernel image</b> {bytes}</span>")?;
     }
     if !scene.roots.is_empty() {
@@ -84,7 +84,7 @@ const ROWS: usize = 64;
 fn tables(out: &mut String, scene: &Scene) -> std::fmt::Result {
     writeln!(out, "<table><tr><th>memory</th><th></th></tr>")?;
     for range in scene.ranges.iter().take(ROWS) {
-        writeln!(out, "<tr><td>{range}</td><td>{}</td></tr>", HumanBytes(range.len()))?;
+        writeln!(out, "<tr><td>{range}</td><td>{}</td></tr>", size(range.len()))?;
     }
     if scene.ranges.len() > ROWS {
         writeln!(out, "<tr><td>and {} more</td></tr>", scene.ranges.len() - ROWS)?;

@@ -5,6 +5,7 @@ use guestdump_core::block::BlockKind;
 use guestdump_core::guest::Guest;
 use guestdump_core::kernel;
 use guestdump_core::verify::{Cell, FRAME, Kind, Memory, cell_size, picture};
+use indicatif::HumanBytes;
 
 use crate::cli::info::vcpu;
 
@@ -133,6 +134,11 @@ impl Scene {
     pub fn bytes(&self) -> u64 {
         self.totals().iter().sum::<u64>() * FRAME as u64
     }
+}
+
+/// Bytes for people, without decimals that say nothing.
+pub fn size(bytes: u64) -> String {
+    HumanBytes(bytes).to_string().replace(".00 ", " ")
 }
 
 /// The kind that most of a cell is of. What is not zero wins over zeros where it has a quarter, so that it can be seen.

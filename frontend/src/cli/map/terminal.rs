@@ -3,9 +3,8 @@
 use std::fmt::Write;
 
 use guestdump_core::verify::Kind;
-use indicatif::HumanBytes;
 
-use super::scene::{Line, Scene, dominant};
+use super::scene::{Line, Scene, dominant, size};
 
 /// Character and colour (of 256) of a kind; what is no memory is blank.
 const fn look(kind: Option<Kind>) -> (char, u8) {
@@ -46,15 +45,13 @@ fn plain(out: &mut String, colour: bool) {
 }
 
 fn lines(out: &mut String, scene: &Scene, colour: bool) -> std::fmt::Result {
-    let (cell, row) = (HumanBytes(scene.cell_bytes), HumanBytes(scene.row_bytes()));
+    let (cell, row) = (size(scene.cell_bytes), size(scene.row_bytes()));
     let release = if scene.release.is_empty() { String::new() } else { format!(", {}", scene.release) };
-    writeln!(out, "{}: {}{release}, {} of memory", scene.source, scene.arch, HumanBytes(scene.bytes()))?;
+    writeln!(out, "{}: {}{release}, {} of memory", scene.source, scene.arch, size(scene.bytes()))?;
     writeln!(out, "a character is {cell}, a line {row}")?;
     for line in scene.lines() {
         match line {
-            Line::Hole(len) => {
-                writeln!(out, "{:>16}  {}", "", format_args!("-- {} without memory --", HumanBytes(len)))?
-            }
+            Line::Hole(len) => writeln!(out, "{:>16}  {}", "", format_args!("-- {} without memory --", size(len)))?,
             Line::Row(start, cells) => {
                 write!(out, "{start:#016x}  ")?;
                 let (mut next, mut last) = (0, 0);

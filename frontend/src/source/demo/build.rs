@@ -6,12 +6,12 @@
 use std::sync::Arc;
 
 use guestdump_arch::paging::form::{Entry, Form, Radix, Root};
-use guestdump_arch::{Arch, Endian, GuestFacts, Paging, PhysAddr, PhysRange, Registers, Vcpu, VirtAddr};
+use guestdump_arch::{Arch, CAbi, Endian, GuestFacts, Paging, PhysAddr, PhysRange, Registers, Vcpu, VirtAddr};
 use guestdump_core::block::{Backing, Block, BlockMemory, Bytes};
 use guestdump_core::guest::{Guest, Past};
 use guestdump_core::vmcoreinfo::NOTE_NAME;
 
-use super::{Demo, Link};
+use super::{Demo, Link, log};
 
 /// Release of the kernel that none of the samples really has.
 pub(super) const RELEASE: &str = "6.1.0-demo";
@@ -40,6 +40,8 @@ pub(super) const IDLE: u64 = 0x1000;
 pub(super) const TEXT_LEN: u64 = 64 * KIB;
 pub(super) const BANNER: u64 = 0x4_0000;
 pub(super) const GREETING: u64 = 0x4_1000;
+/// The kernel's log, in whole pages.
+pub(super) const LOG: u64 = 0x4_4000;
 /// `init_uts_ns`, not at the start of a page: readers must not count on that.
 pub(super) const UTS: u64 = 0x5_0b60;
 /// The root of the page tables; the others follow, a page each.
@@ -111,7 +113,7 @@ const fn xorshift(mut state: u64) -> u64 {
 /// The memory of a sample while it is built.
 struct Ram {
     blocks: Vec<(PhysRange, Vec<u8>)>,
-    endian: Endian,
+    abi: CAbi,
 }
 
 impl Ram {
@@ -145,9 +147,9 @@ pub(super) fn guest(demo: &Demo, arch: &'static dyn Arch) -> Guest {
     let ranges: Vec<PhysRange> = blocks.iter().map(|block| block.range).collect();
     let facts = GuestFacts { vcpus: &vcpus, ram: &ranges, endian: None, machine_page_size: None, kernel: None };
     let info = arch.dump_info(&facts);
-    let endian = info.as_ref().map_or(Endian::Little, |info| info.endian);
+    let abi = info.as_ref().map_or(CAbi { word: 8, u64_align: 8, endian: Endian::Little }, |info| info.abi);
     let zeros = |range: &PhysRange| (*range, vec![0; usize::try_from(range.len()).unwrap_or(0)]);
-    let mut ram = Ram { blocks: ranges.iter().map(zeros).collect(), endian };
+    let mut ram = Ram { blocks: ranges.iter().map(zeros).collect(), abi };
     fill(demo, &mut ram, info.map_or("", |info| info.uts_machine));
     let paging = vcpus.first().and_then(|vcpu| arch.paging(vcpu).ok());
     if let Some(radix) = paging.as_ref().and_then(Paging::radix) {
@@ -192,15 +194,21 @@ fn fill(demo: &Demo, ram: &mut Ram, machine: &str) {
     CONTENT.iter().for_each(|piece| ram.fill(demo.main + piece.at, piece));
     demo.elsewhere.iter().for_each(|piece| ram.fill(piece.at, piece));
     ram.put(image + IDLE, demo.idle);
-    ram.put(image + BANNER, format!("Linux version {RELEASE} (guestdump@demo) (rustc, no C) {VERSION}\n\0").as_bytes());
+    ram.put(image + BANNER, format!("{}\n\0", banner()).as_bytes());
     ram.put(image + GREETING, HELLO);
     ram.put(image + UTS, &utsname(machine));
-    let note = note(ram.endian, vmcoreinfo(demo).as_bytes());
+    ram.put(image + LOG, &log::bytes(demo, ram.abi, demo.image_virt + LOG));
+    let note = note(ram.abi.endian, vmcoreinfo(demo, ram.abi).as_bytes());
     ram.put(demo.main + NOTE, &note);
     for page in 0..USER_PAGES {
         let text = format!("user page {page}\n");
         ram.put(demo.main + USER + (USER_PAGES - 1 - page) * PAGE, text.repeat(16).as_bytes());
     }
+}
+
+/// What the kernel says first.
+pub(super) fn banner() -> String {
+    format!("Linux version {RELEASE} (guestdump@demo) (rustc, no C) {VERSION}")
 }
 
 /// `struct new_utsname` (linux `include/uapi/linux/utsname.h`): six fields of 65 bytes.
@@ -209,7 +217,7 @@ fn utsname(machine: &str) -> Vec<u8> {
     fields.into_iter().flat_map(|field| field.bytes().chain(core::iter::repeat(0)).take(65)).collect()
 }
 
-fn vmcoreinfo(demo: &Demo) -> String {
+fn vmcoreinfo(demo: &Demo, abi: CAbi) -> String {
     let symbol = |name: &str, at: u64| format!("SYMBOL({name})={:x}\n", demo.image_virt + at);
     [
         format!("OSRELEASE={RELEASE}\n"),
@@ -219,6 +227,7 @@ fn vmcoreinfo(demo: &Demo) -> String {
         symbol("swapper_pg_dir", TABLES),
         symbol("_stext", 0),
         (demo.vmcoreinfo)(),
+        log::vmcoreinfo(abi, demo.image_virt + LOG),
     ]
     .concat()
 }
