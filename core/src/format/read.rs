@@ -222,6 +222,20 @@ fn blocks(range: PhysRange, devices: Option<PhysRange>) -> impl Iterator<Item = 
 }
 
 impl Dump {
+    /// Whether a hypervisor wrote it: only notes named QEMU say so.
+    #[must_use]
+    pub fn is_of_hypervisor(&self) -> bool {
+        self.notes.iter().any(|note| note.name == b"QEMU")
+    }
+
+    /// Whether the kernel saved it when it crashed (kexec), /proc/vmcore or what a filter made of that: the kernel notes the
+    /// time just before. `pr_pid` of such a dump is the task that a CPU ran, and does not number it.
+    #[must_use]
+    pub fn is_of_kernel(&self) -> bool {
+        let crashed = self.vmcoreinfo.as_ref().is_some_and(|info| info.crash_time().is_some());
+        crashed && !self.is_of_hypervisor()
+    }
+
     /// The guest that this dump describes.
     ///
     /// # Errors
@@ -231,9 +245,8 @@ impl Dump {
             let known = crate::arch::names().join(", ");
             return Err(ReadError::Machine { machine: "unknown".to_owned(), known });
         };
-        // Only notes named QEMU say that a hypervisor wrote it.
-        let by_hypervisor = self.notes.iter().any(|note| note.name == b"QEMU");
-        let devices = arch.device_window().filter(|_| by_hypervisor);
+        let devices = arch.device_window().filter(|_| self.is_of_hypervisor());
+        let of_kernel = self.is_of_kernel();
         let blocks = self.ranges.iter().flat_map(|range| blocks(*range, devices)).collect();
         let mut guest = Guest {
             arch,
@@ -250,6 +263,9 @@ impl Dump {
         };
         if let Ok(info) = guest.dump_info(&self.ranges) {
             guest.vcpus = vcpus_from_notes(arch, &info, &self.notes);
+        }
+        if of_kernel {
+            (0..).zip(&mut guest.vcpus).for_each(|(number, vcpu)| vcpu.id = number);
         }
         guest.notes = Some(self.notes).filter(|notes| !notes.is_empty());
         Ok(guest)

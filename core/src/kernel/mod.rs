@@ -8,7 +8,10 @@ mod memory;
 
 use guestdump_arch::paging::Target;
 use guestdump_arch::paging::walk::Walker;
-use guestdump_arch::{Endian, KernelFacts, LinearMap, LinuxLayout, Paging, PhysAddr, PhysMemory, Presence, VirtAddr};
+use guestdump_arch::{
+    Endian, KernelFacts, LinearMap, LinuxLayout, Paging, PhysAddr, PhysMemory, Presence, Registers, Space, Vcpu,
+    VirtAddr,
+};
 use memchr::memmem;
 use rayon::prelude::*;
 
@@ -292,15 +295,42 @@ pub fn image(guest: &Guest) -> Option<guestdump_arch::PhysRange> {
     guestdump_arch::PhysRange::new(start, end.checked_next_multiple_of(4096)?.max(4096))
 }
 
-/// What the tables of the first vCPU that maps `virt` say about it.
+/// The kernel's own translation as VMCOREINFO tells it, where no vCPU has to be asked: of the architectures whose
+/// [`LinuxLayout::registers`] know it.
+#[must_use]
+pub fn own_paging(guest: &Guest) -> Option<Paging> {
+    let arch = guest.arch_of_dump();
+    let known = arch.linux()?.registers(guest.vmcoreinfo.as_ref()?)?;
+    let mut registers = Registers::unknown(arch.registers());
+    known.into_iter().for_each(|(reg, value)| registers.set(reg, value));
+    arch.paging(&Vcpu { id: 0, registers }).ok().filter(Paging::is_on)
+}
+
+/// Name of the address space that [`own_paging`] is.
+pub const OWN_SPACE: &str = "kernel";
+
+/// The address spaces of a vCPU, the kernel's own among them if it is known. It is the first one where the vCPU's
+/// registers do not tell which it is in.
+#[must_use]
+pub fn spaces(guest: &Guest, vcpu: &Vcpu) -> Vec<Space> {
+    let mut spaces = guest.arch.spaces(vcpu);
+    if let Some(paging) = own_paging(guest) {
+        let known = spaces.iter().any(|space| space.paging.is_ok());
+        spaces.insert(if known { spaces.len() } else { 0 }, Space { name: OWN_SPACE, paging: Ok(paging) });
+    }
+    spaces
+}
+
+/// What the tables of the first vCPU that maps `virt` say about it, else the kernel's own.
 fn translate(guest: &Guest, virt: VirtAddr) -> Option<LinearMap> {
-    guest.vcpus.iter().find_map(|vcpu| {
-        let paging = guest.arch.kernel_paging(vcpu).ok().filter(|paging| !matches!(paging, Paging::Off))?;
-        let span = Walker::new(&paging, guest.memory.as_ref()).span_at(virt).ok()?;
+    let through = |paging: &Paging| {
+        let span = Walker::new(paging, guest.memory.as_ref()).span_at(virt).ok()?;
         let Target::Phys(_) = span.target else { return None };
         let len_bytes = (span.virt.last().0 - virt.0).checked_add(1)?;
         Some(LinearMap { virt, phys: span.phys(virt)?, len_bytes })
-    })
+    };
+    let known = guest.vcpus.iter().filter_map(|vcpu| guest.arch.kernel_paging(vcpu).ok());
+    known.filter(Paging::is_on).find_map(|paging| through(&paging)).or_else(|| through(&own_paging(guest)?))
 }
 
 /// The part of the kernel's linear map that this architecture's readers need as `p_vaddr`.
