@@ -30,6 +30,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 GUESTDUMP = os.environ.get("GUESTDUMP") or os.path.join(HERE, "..", "..", "target", "release", "guestdump")
 ARCH = "x86_64"
 CASES = {"load": "-c", "file": "-s"}            # case -> kexec's option
+FORMATS = {"file": ("elf", "kdump-raw-zlib")}   # converted to; all where nothing is said: of "file" only the headers differ
 # Room for the second kernel, and a first one of whose memory half is more than the second one's image: kexec insists on that.
 MB, CRASH_MB = 320, 104
 SAVED = ("vmcore", "compressed", "filtered", "elf", "flat")
@@ -195,7 +196,7 @@ class Case:
     def convert_all(self):
         formats = [row["name"] for row in json.loads(self.told("formats", "--json"))["formats"]]
         digest = self.digest(self.told("verify", "--json", self.saved("vmcore")))
-        for name in formats:
+        for name in FORMATS.get(self.name, formats):
             out = self.path(name)
             status, _, words = self.guestdump("dump", self.saved("vmcore"), "-o", out, "--format", name, "--progress", "never")
             if not self.check("vmcore -> " + name, status == 0, words[-300:] if status else ""):

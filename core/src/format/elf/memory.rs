@@ -64,6 +64,9 @@ impl Part {
     }
 }
 
+/// Pages are never smaller.
+const SMALLEST_PAGE: u64 = 4096;
+
 /// What PT_LOADs say of memory.
 #[derive(Debug, Default)]
 struct Parts {
@@ -71,7 +74,9 @@ struct Parts {
     stored: Vec<Part>,
     /// What it should have, behind its end.
     cut: Vec<Part>,
-    /// What p_memsz counts and p_filesz does not.
+    /// The rest of a page that p_filesz ends in: zeros (System V ABI, "Program header", `p_memsz`).
+    zeros: Vec<PhysRange>,
+    /// Further pages that p_memsz counts and p_filesz does not.
     tails: Vec<PhysRange>,
     /// PT_LOADs beyond all addresses.
     far: u64,
@@ -87,10 +92,14 @@ impl Parts {
             return;
         };
         let whole = Part { range: PhysRange::between(PhysAddr(load.phys), all), offset: load.offset };
+        // Filters leave out whole pages.
+        let page_end = stored.0.checked_next_multiple_of(SMALLEST_PAGE).map_or(all, PhysAddr).min(all);
+        let page_end = if load.file_len == 0 { stored } else { page_end };
         let part = |start, end| Some(PhysRange::between(start, end)).filter(|range| !range.is_empty());
         self.stored.extend(part(whole.range.start(), there).map(|range| whole.only(range)));
         self.cut.extend(part(there, stored).map(|range| whole.only(range)));
-        self.tails.extend(part(stored, all));
+        self.zeros.extend(part(stored, page_end));
+        self.tails.extend(part(page_end, all));
     }
 }
 
@@ -108,7 +117,7 @@ fn placed(mut parts: Vec<Part>) -> Vec<Part> {
 }
 
 /// Physical memory of the PT_LOADs. Several may show the same bytes (a paging dump; the image of a kernel beside its
-/// linear map): the first one that has them counts. A tail that only p_memsz counts was left out by a filter
+/// linear map): the first one that has them counts. Pages that only p_memsz counts were left out by a filter
 /// (makedumpfile -E); a segment at offset -1 is QEMU's for memory outside of a wanted range.
 pub fn memory(file: &Arc<dyn DumpFile>, headers: &Headers, warnings: &mut Vec<String>) -> Found {
     let mut parts = Parts::default();
@@ -132,20 +141,26 @@ pub fn memory(file: &Arc<dyn DumpFile>, headers: &Headers, warnings: &mut Vec<St
     if parts.far > 0 {
         warnings.push(format!("{} PT_LOADs end beyond 2^64 and are not read", parts.far));
     }
-    found(file, stored.into_iter().chain(cut).collect(), parts.tails)
+    found(file, stored.into_iter().chain(cut).collect(), parts.zeros, parts.tails)
 }
 
-fn found(file: &Arc<dyn DumpFile>, mut parts: Vec<Part>, tails: Vec<PhysRange>) -> Found {
+fn found(file: &Arc<dyn DumpFile>, mut parts: Vec<Part>, zeros: Vec<PhysRange>, tails: Vec<PhysRange>) -> Found {
     parts.sort_by_key(|part| part.range.start());
     let taken = merged(parts.iter().map(|part| part.range));
+    let zeros: Vec<PhysRange> = merged(zeros).into_iter().flat_map(|range| without(range, &taken)).collect();
+    let taken = merged(taken.into_iter().chain(zeros.iter().copied()));
     let tails = merged(tails);
     let excluded: Vec<PhysRange> = tails.into_iter().flat_map(|tail| without(tail, &taken)).collect();
     let ranges = merged(taken.iter().chain(&excluded).copied());
     let excluded_bytes = excluded.iter().map(|range| range.len()).sum();
-    let block = |part: Part| -> (PhysRange, Box<dyn Backing>) {
-        (part.range, Box::new(FilePart { file: Arc::clone(file), offset: part.offset, len: part.range.len() }))
+    let block = |range: PhysRange, offset, len| -> (PhysRange, Box<dyn Backing>) {
+        (range, Box::new(FilePart { file: Arc::clone(file), offset, len }))
     };
-    let stored = BlockMemory::new(parts.into_iter().map(block).collect());
+    let parts = parts.into_iter().map(|part| block(part.range, part.offset, part.range.len()));
+    let mut blocks: Vec<(PhysRange, Box<dyn Backing>)> =
+        parts.chain(zeros.into_iter().map(|range| block(range, 0, 0))).collect();
+    blocks.sort_by_key(|block| block.0.start());
+    let stored = BlockMemory::new(blocks);
     Found { memory: ElfMemory { stored, excluded }, ranges, excluded_bytes }
 }
 
@@ -200,17 +215,29 @@ mod tests {
     }
 
     #[test]
-    fn tails_are_left_out_and_not_zero() {
-        let (found, warnings) = found(vec![load(100, 8, 20, 0), load(116, 4, 4, 8), load(200, 0, 5, 0)]);
+    fn pages_that_lack_are_left_out_and_not_zero() {
+        let (found, warnings) = found(vec![load(0x1000, 8, 0x3000, 0), load(0x3ff8, 8, 8, 8), load(0x9000, 0, 5, 0)]);
         assert!(warnings.is_empty());
-        assert_eq!(found.ranges, [range(100, 120), range(200, 205)]);
-        assert_eq!(found.excluded_bytes, 8 + 5);
-        let extent = |at| found.memory.extent(PhysAddr(at), 100);
-        assert_eq!(extent(108), Extent { presence: Presence::Excluded, len_bytes: 8 });
-        assert_eq!(extent(116), Extent { presence: Presence::Data, len_bytes: 4 });
-        assert_eq!(extent(120), Extent { presence: Presence::Absent, len_bytes: 80 });
-        assert_eq!(extent(203), Extent { presence: Presence::Excluded, len_bytes: 2 });
-        assert!(!found.memory.read(PhysAddr(107), &mut [0; 2]).unwrap());
+        assert_eq!(found.ranges, [range(0x1000, 0x4000), range(0x9000, 0x9005)]);
+        assert_eq!(found.excluded_bytes, 0x2000 - 8 + 5);
+        let extent = |at| found.memory.extent(PhysAddr(at), 0x10000);
+        assert_eq!(extent(0x2000), Extent { presence: Presence::Excluded, len_bytes: 0x1ff8 });
+        assert_eq!(extent(0x3ff8), Extent { presence: Presence::Data, len_bytes: 8 });
+        assert_eq!(extent(0x4000), Extent { presence: Presence::Absent, len_bytes: 0x5000 });
+        assert_eq!(extent(0x9003), Extent { presence: Presence::Excluded, len_bytes: 2 });
+        assert!(!found.memory.read(PhysAddr(0x1fff), &mut [0; 2]).unwrap());
+        let mut bytes = [9; 3];
+        assert!(found.memory.read(PhysAddr(0x1006), &mut bytes).unwrap());
+        assert_eq!(bytes, [6, 7, 0]);
+    }
+
+    #[test]
+    fn the_rest_of_a_page_is_zeros_where_no_other_segment_has_it() {
+        let (found, _) = found(vec![load(0x1000, 8, 0x1000, 0), load(0x1010, 2, 2, 30), load(0x1012, 1, 4, 40)]);
+        assert_eq!((found.ranges, found.excluded_bytes), (vec![range(0x1000, 0x2000)], 0));
+        let mut bytes = [9; 8];
+        assert!(found.memory.read(PhysAddr(0x100e), &mut bytes).unwrap());
+        assert_eq!(bytes, [0, 0, 30, 31, 40, 0, 0, 0]);
     }
 
     #[test]
