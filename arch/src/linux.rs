@@ -5,6 +5,7 @@ use core::fmt;
 
 use crate::addr::{PhysAddr, VirtAddr};
 use crate::memory::{MemoryError, PhysMemory};
+use crate::register::Reg;
 
 /// What VMCOREINFO says, as far as an architecture asks. Core implements it.
 pub trait KernelFacts {
@@ -44,6 +45,13 @@ pub trait LinuxLayout: fmt::Debug + Send + Sync {
     /// architecture's tables. `None` where they need none.
     fn linear_map(&self, kernel: &dyn KernelFacts, translate: &mut TranslateKernel<'_>) -> Option<LinearMap> {
         let _ = (kernel, translate);
+        None
+    }
+
+    /// What those registers hold that translate the kernel's own addresses, as far as VMCOREINFO tells: for dumps whose notes
+    /// lack them, such as those that a kernel saves of itself. `None` if it does not say where the kernel's tables are.
+    fn registers(&self, kernel: &dyn KernelFacts) -> Option<Vec<(Reg, u64)>> {
+        let _ = kernel;
         None
     }
 

@@ -93,9 +93,13 @@ impl Guest {
 
 /// vCPUs from the notes of a dump: each NT_PRSTATUS starts a vCPU, and the n-th note of every other kind belongs to the
 /// n-th of them. Notes of no known kind say nothing.
+///
+/// A hypervisor numbers them in `pr_pid`, from 1 (QEMU). Where that is no such list the order counts: cloud-hypervisor
+/// starts at 0, and a kernel that saved itself gives the task that each CPU ran.
 #[must_use]
 pub fn vcpus_from_notes(arch: &'static dyn Arch, info: &DumpInfo, notes: &[Note]) -> Vec<Vcpu> {
     let mut vcpus: Vec<Vcpu> = Vec::new();
+    let mut pids: Vec<u32> = Vec::new();
     for kind in arch.notes(info) {
         let same = notes.iter().filter(|note| note.is(kind.name, kind.n_type));
         for (index, note) in same.enumerate() {
@@ -106,12 +110,20 @@ pub fn vcpus_from_notes(arch: &'static dyn Arch, info: &DumpInfo, notes: &[Note]
             let Some(vcpu) = vcpus.get_mut(index) else { continue };
             let what = LayoutFor::Descriptor(&note.desc, info.endian);
             let Some(layout) = (kind.layout)(what) else { continue };
-            if let Some(pid) = layout.decode(&note.desc, &mut vcpu.registers, info.endian) {
-                vcpu.id = pid.saturating_sub(1);
-            }
+            pids.extend(layout.decode(&note.desc, &mut vcpu.registers, info.endian));
         }
     }
+    if pids.len() == vcpus.len() && are_numbers(&pids) {
+        vcpus.iter_mut().zip(pids).for_each(|(vcpu, pid)| vcpu.id = pid - 1);
+    }
     vcpus
+}
+
+/// Whether these can number vCPUs from 1. Their order is free: QEMU lists CPUs as they were plugged.
+fn are_numbers(pids: &[u32]) -> bool {
+    let mut sorted = pids.to_vec();
+    sorted.sort_unstable();
+    sorted.first() != Some(&0) && sorted.windows(2).all(|pair| pair.first() != pair.last())
 }
 
 /// What [`complete_notes`] did.
@@ -247,6 +259,26 @@ mod tests {
             // What is complete stays as it is.
             assert_eq!(complete_notes(arch, &info, &mut notes, &vcpus), Completed::default());
             assert_eq!(notes, expected);
+        }
+    }
+
+    #[test]
+    fn vcpus_have_the_numbers_of_a_hypervisor_or_those_of_their_order() {
+        for (arch, info, vcpus) in known() {
+            for (pids, ids) in
+                [([1, 3], [0, 2]), ([3, 2], [2, 1]), ([0, 1], [0, 1]), ([7, 7], [0, 1]), ([0, 0], [0, 1])]
+            {
+                let notes: Vec<Note> = vcpus
+                    .iter()
+                    .zip(pids)
+                    .map(|(vcpu, pid)| {
+                        let vcpu = Vcpu { id: u32::wrapping_sub(pid, 1), registers: vcpu.registers.clone() };
+                        of(&vcpu, arch, &info, 0).swap_remove(0)
+                    })
+                    .collect();
+                let found: Vec<u32> = vcpus_from_notes(arch, &info, &notes).iter().map(|vcpu| vcpu.id).collect();
+                assert_eq!(found, ids, "{pids:?} of {}", arch.identity().name);
+            }
         }
     }
 

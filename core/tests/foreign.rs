@@ -6,9 +6,9 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use guestdump_core::arch::{Endian, PhysAddr, PhysRange, Presence};
+use guestdump_core::arch::{Endian, PhysAddr, PhysMemory, PhysRange, Presence};
 use guestdump_core::format::read::{self, Dump};
-use guestdump_core::format::{Container, DumpFile};
+use guestdump_core::format::{Container, DumpFile, image};
 
 const PAGE: usize = 4096;
 /// Where three pages lie that each sample has.
@@ -112,6 +112,18 @@ fn what_makedumpfile_left_out_is_left_out() {
         } else {
             assert_eq!(zeros, Some(vec![0; 0x8000]), "{name}");
         }
+    }
+}
+
+#[test]
+fn images_of_avml() {
+    for (name, kind) in [("avml-lime", "LiME"), ("avml-lime_compressed", "AVML")] {
+        let image = image::open(file(name)).unwrap().unwrap();
+        assert_eq!((image.kind.name, image.endian, image.zero_bytes), (kind, Endian::Little, 0), "{name}");
+        assert_eq!((image.ranges, image.warnings), (vec![range(0, 0x7000)], vec![]), "{name}");
+        let mut bytes = vec![0xee; 0x7000];
+        assert!(image.memory.read(PhysAddr(0), &mut bytes).unwrap(), "{name}");
+        assert!(bytes[..AT as usize].iter().all(|byte| *byte == 0) && bytes[AT as usize..] == content(), "{name}");
     }
 }
 

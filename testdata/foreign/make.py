@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Makes the samples beside this file anew: make.py [FOLDER].  Needs makedumpfile, QEMU and, for qemu72-*, testdata/rig/fetch-qemu72.sh.
+"""Makes the samples beside this file anew: make.py [FOLDER].  Needs makedumpfile, QEMU, for qemu72-* testdata/rig/fetch-qemu72.sh, and for
+avml-* avml 0.21.0: `cargo install avml --version 0.21.0 --no-default-features --features convert`.
 
 The memory of each is written down in `content`; the test that reads them (core/tests/foreign.rs) makes it from the same rule.
 """
@@ -153,7 +154,21 @@ def qemus(out):
         qemu(program, ["-M", "pc", "-m", "1M"], [(path(name + "-i386-range.elf"), part)])
 
 
+def avmls(out):
+    raw = os.path.join(out, "raw")
+    with open(raw, "wb") as f:
+        f.write(bytes(AT) + content())
+    for name in ("lime", "lime_compressed"):
+        path = os.path.join(out, "avml-" + name)
+        if os.path.exists(path):
+            os.unlink(path)
+        subprocess.run(["avml", "convert", "--source-format", "raw", "--format", name, raw, path], check=True)
+        os.chmod(path, 0o644)
+    os.unlink(raw)
+
+
 if __name__ == "__main__":
     folder = sys.argv[1] if len(sys.argv) > 1 else HERE
     makedumpfiles(folder)
     qemus(folder)
+    avmls(folder)

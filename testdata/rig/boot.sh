@@ -6,6 +6,7 @@
 #   RAM=file|memfd|anon  guest RAM: file = shared mmap of $RUN/ram (default), memfd = shared memfd,
 #                        anon = private anonymous memory (memory-backend-ram), huge = memfd of 2 MiB pages
 #   FILL=PCT SPIN=N      passed to the guest's /init (default 25 and 1)
+#   INITRD=file          another initramfs than that of fetch.sh
 #   APPEND='...'         more kernel command line (for example no5lvl)
 #   QEMU_BIN MACHINE_OVERRIDE CPU_OVERRIDE   replace what archs.sh says
 #   QEMU_ARGS='...'      more QEMU arguments
@@ -14,7 +15,7 @@
 # Leaves below $RUN: console.log pid cmdline qemu.log ram, qmp.sock (for the program under test) and watch.sock (QMP too, for us)
 set -eu
 . "$(dirname "$0")/archs.sh"
-[ $# -ge 1 ] || { sed -n '2,15p' "$0" >&2; exit 2; }
+[ $# -ge 1 ] || { sed -n '2,16p' "$0" >&2; exit 2; }
 arch_table "$1"
 mem=${2:-512} ncpu=${3:-2}
 QEMU=${QEMU_BIN:-$QEMU} MACHINE=${MACHINE_OVERRIDE:-$MACHINE} CPU=${CPU_OVERRIDE:-$CPU}
@@ -40,7 +41,7 @@ set -- $QEMU -name "rig-${NAME:-$ARCH}" -nodefaults -no-user-config -display non
     -machine "$MACHINE,memory-backend=rigram" $accel -cpu "$CPU" -m "${mem}M" -smp "$ncpu" \
     $ram $serial $VMCOREINFO \
     -qmp "unix:$RUN/qmp.sock,server=on,wait=off" -qmp "unix:$RUN/watch.sock,server=on,wait=off" \
-    -kernel "$RIG/cache/$ARCH/vmlinuz" -initrd "$RIG/cache/$ARCH/initrd.gz" \
+    -kernel "$RIG/cache/$ARCH/vmlinuz" -initrd "${INITRD:-$RIG/cache/$ARCH/initrd.gz}" \
     ${QEMU_ARGS:-} \
     -append "console=$CONSOLE quiet panic=-1 rig.fill=${FILL:-25} rig.spin=${SPIN:-1} $ARCH_APPEND ${APPEND:-}"
 printf '%s\n' "$*" >"$RUN/cmdline"

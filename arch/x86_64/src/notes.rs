@@ -13,7 +13,7 @@ use guestdump_i386::registers::{
 use crate::registers::{K_GS_BASE, R8, r};
 
 /// EFER.LMA.
-const EFER_LMA: u64 = 1 << 10;
+pub(crate) const EFER_LMA: u64 = 1 << 10;
 
 /// NT_PRSTATUS of a vCPU in long mode.
 pub const PRSTATUS: NoteLayout = NoteLayout::implying(

@@ -13,7 +13,7 @@ use guestdump_i386::registers::{CR0, CR3, CR4};
 use crate::notes::long_mode;
 
 /// CR4.LA57.
-const CR4_LA57: u64 = 1 << 12;
+pub(crate) const CR4_LA57: u64 = 1 << 12;
 
 const LEVELS: &[Level] = &[
     Level { name: "PML5", shift: 48, bits: 9 },

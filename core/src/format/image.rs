@@ -5,6 +5,9 @@
 //! 0x4C4D5641, version 2, the bytes are a snappy frame stream and behind it its length as a u64. AVML's version 1 is LiME.
 //! Sources: LiME's `doc/README.md` ("LiME Memory Range Header Version 1 Specification"), AVML's README ("Snappy"); the snappy
 //! framing format description. Integers have the byte order of the machine that wrote them; the magic tells.
+//!
+//! AVML cuts memory in blocks of 16 MiB, counted from the start of each range of RAM, and leaves out those that are all zeros, in
+//! LiME files too (observed: avml 0.21.0).
 
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -23,6 +26,8 @@ const MAX_RECORDS: usize = 1 << 22;
 const STREAM_START: &[u8; 10] = b"\xff\x06\0\0sNaPpY";
 /// A chunk holds at most this many bytes when decompressed (framing format, 4.2 and 4.3).
 const CHUNK_MAX: usize = 65536;
+/// What AVML reads at once, and leaves out if it is zeros.
+const AVML_BLOCK: u64 = 16 << 20;
 /// Bytes of a chunk's checksum.
 const CHECKSUM_LEN: u64 = 4;
 
@@ -53,6 +58,8 @@ pub struct Image {
     pub ranges: Vec<PhysRange>,
     /// That memory.
     pub memory: Arc<BlockMemory>,
+    /// Bytes of it that no record has, and that are taken as zeros: the writer left them out between two others.
+    pub zero_bytes: u64,
     /// What is damaged in it or missing.
     pub warnings: Vec<String>,
 }
@@ -88,12 +95,26 @@ pub fn open(file: Arc<dyn DumpFile>) -> Result<Option<Image>, ReadError> {
         }
     }
     blocks.sort_by_key(|block| block.0.start());
-    let ranges: Vec<PhysRange> = blocks.iter().map(|block| block.0).collect();
-    if let Some((_, high)) = ranges.iter().zip(ranges.iter().skip(1)).find(|(low, high)| low.end() > high.start()) {
+    let pairs = || blocks.iter().zip(blocks.iter().skip(1)).map(|(low, high)| (low.0, high.0));
+    if let Some((_, high)) = pairs().find(|(low, high)| low.end() > high.start()) {
         return Err(ReadError::Field { what: "first address", value: high.start().0, why: "two records have it" });
     }
+    let zeros: Vec<PhysRange> = pairs().filter_map(|(low, high)| left_out(low, high)).collect();
+    let zero_bytes = zeros.iter().map(|range| range.len()).sum();
+    let part = |range| -> Part { (range, Box::new(FilePart { file: Arc::clone(&records.file), offset: 0, len: 0 })) };
+    blocks.extend(zeros.into_iter().map(part));
+    blocks.sort_by_key(|block| block.0.start());
+    let ranges: Vec<PhysRange> = blocks.iter().map(|block| block.0).collect();
     let memory = Arc::new(BlockMemory::new(blocks));
-    Ok(Some(Image { kind, endian, ranges, memory, warnings: records.warnings }))
+    Ok(Some(Image { kind, endian, ranges, memory, zero_bytes, warnings: records.warnings }))
+}
+
+/// What lies between two records, if it can only be blocks of zeros that were left out: the first record is a whole block, so
+/// that its range may go on, and whole blocks fill the gap. Holes of machines are no such gaps: RAM of a PC starts at 1 MiB and
+/// again at 4 GiB, which is no multiple of a block from there.
+fn left_out(low: PhysRange, high: PhysRange) -> Option<PhysRange> {
+    let gap = PhysRange::between(low.end(), high.start());
+    (low.len() == AVML_BLOCK && !gap.is_empty() && gap.len().is_multiple_of(AVML_BLOCK)).then_some(gap)
 }
 
 /// A range of memory and its bytes.

@@ -152,6 +152,18 @@ pub enum ReadError {
         /// Its first bytes, in hexadecimal.
         start: String,
     },
+    /// Something else, which is known.
+    #[error("it is {what}, which is not read")]
+    Other {
+        /// What.
+        what: &'static str,
+    },
+    /// A core file of a process.
+    #[error("it is the core of a process, {program}, and not of a machine")]
+    Process {
+        /// Name of the program.
+        program: String,
+    },
     /// A part of the file lies outside of it.
     #[error("{what} at offset {offset:#x}, {len} bytes, lies outside of the file of {file_len} bytes")]
     Outside {

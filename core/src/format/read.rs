@@ -102,16 +102,37 @@ fn marked(mut dump: Dump, flat: Option<bool>) -> Dump {
     dump
 }
 
+/// Files that people have beside dumps, by their first bytes. None of them is read.
+static OTHERS: &[(&[u8], &str)] = &[
+    (b"sadump\0\0", "a sadump file"),
+    (b"\xed\x23\x8f\x61\x73\x01\x19\xa8", "an LKCD dump"),
+    (b"\xa8\x19\x01\x73\x61\x8f\x23\xed", "an LKCD dump"),
+    (b"\xa8\x19\x01\x73\x61\x8f\x23\xfd", "a stand-alone dump of s390"),
+    (b"PAGEDU64", "a Windows crash dump"),
+    (b"PAGEDUMP", "a Windows crash dump"),
+    (b"QEVM", "a saved state of QEMU"),
+    (b"LibvirtQemudSave", "a guest saved by libvirt"),
+    (b"QFI\xfb", "a qcow2 disk image"),
+    (b"\x1f\x8b", "a file compressed with gzip"),
+    (b"\xfd7zXZ\0", "a file compressed with xz"),
+    (b"\x28\xb5\x2f\xfd", "a file compressed with zstd"),
+];
+
 fn open_plain(file: Arc<dyn DumpFile>) -> Result<Dump, ReadError> {
-    let mut start = vec![0; usize::try_from(file.len().min(8)).unwrap_or(8)];
-    file.read_at(0, &mut start)?;
+    let start = read_there(file.as_ref(), 0, 16)?;
     if start.starts_with(&object::elf::ELFMAG) {
         return elf::read::open(file);
     }
-    if start.as_slice() == kdump::layout::SIGNATURE {
+    if start.starts_with(kdump::layout::SIGNATURE) {
         return kdump::read::open(file);
     }
-    let start: Vec<String> = start.iter().map(|byte| format!("{byte:02x}")).collect();
+    if start.is_empty() {
+        return Err(ReadError::Other { what: "an empty file" });
+    }
+    if let Some((_, what)) = OTHERS.iter().find(|(magic, _)| start.starts_with(magic)) {
+        return Err(ReadError::Other { what });
+    }
+    let start: Vec<String> = start.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     Err(ReadError::Unrecognised { start: start.join(" ") })
 }
 
@@ -227,6 +248,20 @@ fn blocks(range: PhysRange, devices: Option<PhysRange>) -> impl Iterator<Item = 
 }
 
 impl Dump {
+    /// Whether a hypervisor wrote it: only notes named QEMU say so.
+    #[must_use]
+    pub fn is_of_hypervisor(&self) -> bool {
+        self.notes.iter().any(|note| note.name == b"QEMU")
+    }
+
+    /// Whether the kernel saved it when it crashed (kexec), /proc/vmcore or what a filter made of that: the kernel notes the
+    /// time just before. `pr_pid` of such a dump is the task that a CPU ran, and does not number it.
+    #[must_use]
+    pub fn is_of_kernel(&self) -> bool {
+        let crashed = self.vmcoreinfo.as_ref().is_some_and(|info| info.crash_time().is_some());
+        crashed && !self.is_of_hypervisor()
+    }
+
     /// The guest that this dump describes.
     ///
     /// # Errors
@@ -236,9 +271,8 @@ impl Dump {
             let known = crate::arch::names().join(", ");
             return Err(ReadError::Machine { machine: "unknown".to_owned(), known });
         };
-        // Only notes named QEMU say that a hypervisor wrote it.
-        let by_hypervisor = self.notes.iter().any(|note| note.name == b"QEMU");
-        let devices = arch.device_window().filter(|_| by_hypervisor);
+        let devices = arch.device_window().filter(|_| self.is_of_hypervisor());
+        let of_kernel = self.is_of_kernel();
         let blocks = self.ranges.iter().flat_map(|range| blocks(*range, devices)).collect();
         let mut guest = Guest {
             arch,
@@ -255,6 +289,9 @@ impl Dump {
         };
         if let Ok(info) = guest.dump_info(&self.ranges) {
             guest.vcpus = vcpus_from_notes(arch, &info, &self.notes);
+        }
+        if of_kernel {
+            (0..).zip(&mut guest.vcpus).for_each(|(number, vcpu)| vcpu.id = number);
         }
         guest.notes = Some(self.notes).filter(|notes| !notes.is_empty());
         Ok(guest)

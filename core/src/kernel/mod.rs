@@ -8,7 +8,10 @@ mod memory;
 
 use guestdump_arch::paging::Target;
 use guestdump_arch::paging::walk::Walker;
-use guestdump_arch::{Endian, KernelFacts, LinearMap, LinuxLayout, Paging, PhysAddr, PhysMemory, Presence, VirtAddr};
+use guestdump_arch::{
+    Endian, KernelFacts, LinearMap, LinuxLayout, Paging, PhysAddr, PhysMemory, Presence, Registers, Space, Vcpu,
+    VirtAddr,
+};
 use memchr::memmem;
 use rayon::prelude::*;
 
@@ -22,8 +25,12 @@ pub use memory::{KernelMemory, Unmapped};
 const PIECE: u64 = 4 << 20;
 /// Pieces overlap by this much, so that nothing that is searched for is cut.
 const OVERLAP: u64 = 4096;
-/// The note's padded name and the first key of its text (linux `kernel/crash_core.c` writes OSRELEASE first).
+/// The first key of the text (linux `kernel/crash_core.c` writes OSRELEASE first).
+const FIRST_KEY: &[u8] = b"OSRELEASE=";
+/// The note's padded name and the first key of its text.
 const NOTE: &[u8] = b"VMCOREINFO\0\0OSRELEASE=";
+/// A kernel's buffer for the text is a page (`VMCOREINFO_BYTES`).
+const TEXT_MAX: usize = 4096;
 /// `namesz`, `descsz`, `type`.
 const NOTE_HEADER: usize = 12;
 /// Start of `linux_banner`.
@@ -37,6 +44,9 @@ const MAX_FOUND: usize = 64;
 pub struct Found {
     /// VMCOREINFO notes, by address.
     pub notes: Vec<Vmcoreinfo>,
+    /// Texts that read like that of such a note, by address. Kernels before 4.13 make the note when they crash; until then
+    /// there is only its text (observed: 2.6.38).
+    pub texts: Vec<Vmcoreinfo>,
     /// Texts that start like a kernel's banner, by address.
     pub banners: Vec<String>,
 }
@@ -47,16 +57,21 @@ pub fn search(guest: &Guest) -> Found {
     let memory = guest.memory.as_ref();
     let ram = guest.blocks.iter().filter(|block| block.kind == BlockKind::Ram);
     let pieces: Vec<(u64, u64)> = ram.flat_map(|block| pieces(memory, block)).collect();
-    let found: Vec<(Vec<Vmcoreinfo>, Vec<String>)> = pieces
+    let found: Vec<Found> = pieces
         .par_iter()
         .map_init(Vec::new, |buf, &(start, len)| search_piece(guest, memory, buf, start, len))
         .collect();
     let mut all = Found::default();
-    for (notes, banners) in found {
-        all.notes.extend(notes.into_iter().take(MAX_FOUND - all.notes.len().min(MAX_FOUND)));
-        all.banners.extend(banners.into_iter().take(MAX_FOUND - all.banners.len().min(MAX_FOUND)));
+    for piece in found {
+        keep(&mut all.notes, piece.notes);
+        keep(&mut all.texts, piece.texts);
+        keep(&mut all.banners, piece.banners);
     }
     all
+}
+
+fn keep<T>(all: &mut Vec<T>, more: Vec<T>) {
+    all.extend(more.into_iter().take(MAX_FOUND - all.len().min(MAX_FOUND)));
 }
 
 /// The pieces of a block that may hold something. Where nothing was ever stored there is nothing to be found, and such
@@ -78,28 +93,41 @@ fn pieces(memory: &dyn PhysMemory, block: &Block) -> impl Iterator<Item = (u64, 
     })
 }
 
-fn search_piece(
-    guest: &Guest,
-    memory: &dyn PhysMemory,
-    buf: &mut Vec<u8>,
-    start: u64,
-    len: u64,
-) -> (Vec<Vmcoreinfo>, Vec<String>) {
-    let nothing = (Vec::new(), Vec::new());
+fn search_piece(guest: &Guest, memory: &dyn PhysMemory, buf: &mut Vec<u8>, start: u64, len: u64) -> Found {
     let untouched = memory.extent(PhysAddr(start), len);
     if untouched.presence != Presence::Data && untouched.len_bytes >= len {
-        return nothing;
+        return Found::default();
     }
     buf.resize(usize::try_from(len).unwrap_or(0), 0);
     if !memory.read(PhysAddr(start), buf).unwrap_or(false) {
         read_pages(memory, start, buf);
     }
-    let notes = memmem::find_iter(buf, NOTE).take(MAX_FOUND).filter_map(|at| {
-        let header = at.checked_sub(NOTE_HEADER)? as u64;
-        (header < PIECE).then(|| note_at(memory, guest.endian, PhysAddr(start + header), Origin::Search))?
-    });
+    let mut found = Found::default();
+    for at in memmem::find_iter(buf, FIRST_KEY).take(MAX_FOUND) {
+        let header = at.checked_sub(NOTE.len() - FIRST_KEY.len() + NOTE_HEADER);
+        let header = header.map(|header| header as u64).filter(|header| *header < PIECE);
+        match header.and_then(|header| note_at(memory, guest.endian, PhysAddr(start + header), Origin::Search)) {
+            Some(note) => found.notes.push(note),
+            None => found.texts.extend(
+                text(buf.get(at..).unwrap_or_default())
+                    .filter(|_| (at as u64) < PIECE)
+                    .map(|text| Vmcoreinfo::new(text.to_vec(), Origin::Search(PhysAddr(start + at as u64)))),
+            ),
+        }
+    }
     let banners = memmem::find_iter(buf, BANNER).take(MAX_FOUND).filter_map(|at| banner(buf.get(at..)?));
-    (notes.collect(), banners.collect())
+    found.banners.extend(banners);
+    found
+}
+
+/// The text up to its end, if it is one: lines of `key=value`, a page size and symbols among them.
+fn text(bytes: &[u8]) -> Option<&[u8]> {
+    let bytes = bytes.get(..TEXT_MAX.min(bytes.len()))?;
+    let text = bytes.get(..bytes.iter().position(|byte| *byte == 0)?)?;
+    let lines = text.strip_suffix(b"\n")?.split(|byte| *byte == b'\n');
+    let is_line = |line: &[u8]| line.contains(&b'=') && line.iter().all(|byte| matches!(byte, b' '..=b'~'));
+    let has = |key: &[u8]| lines.clone().any(|line| line.starts_with(key));
+    (lines.clone().all(is_line) && has(b"PAGESIZE=") && has(b"SYMBOL(")).then_some(text)
 }
 
 /// Reads what there is of a piece of which not all can be read; the rest is zero.
@@ -156,12 +184,17 @@ pub fn find_vmcoreinfo(guest: &mut Guest) {
         return;
     }
     let found = search(guest);
-    let several = found.notes.len();
+    let (what, all) = if found.notes.is_empty() {
+        ("texts like a VMCOREINFO note's", found.texts)
+    } else {
+        ("VMCOREINFO notes", found.notes)
+    };
+    let several = all.len();
     // A kernel that was kexec'ed leaves the note of the one before it behind: take the one whose utsname is in memory.
-    let confirmed = found.notes.iter().position(|note| read_utsname(guest, note).is_some());
-    guest.vmcoreinfo = found.notes.into_iter().nth(confirmed.unwrap_or(0));
+    let confirmed = all.iter().position(|note| read_utsname(guest, note).is_some());
+    guest.vmcoreinfo = all.into_iter().nth(confirmed.unwrap_or(0));
     if several > 1 {
-        guest.remarks.push(format!("{several} VMCOREINFO notes in RAM; took number {}", confirmed.unwrap_or(0) + 1));
+        guest.remarks.push(format!("{several} {what} in RAM; took number {}", confirmed.unwrap_or(0) + 1));
     }
     if guest.vmcoreinfo.is_none() {
         guest.remarks.push("no VMCOREINFO note in RAM".to_owned());
@@ -292,15 +325,42 @@ pub fn image(guest: &Guest) -> Option<guestdump_arch::PhysRange> {
     guestdump_arch::PhysRange::new(start, end.checked_next_multiple_of(4096)?.max(4096))
 }
 
-/// What the tables of the first vCPU that maps `virt` say about it.
+/// The kernel's own translation as VMCOREINFO tells it, where no vCPU has to be asked: of the architectures whose
+/// [`LinuxLayout::registers`] know it.
+#[must_use]
+pub fn own_paging(guest: &Guest) -> Option<Paging> {
+    let arch = guest.arch_of_dump();
+    let known = arch.linux()?.registers(guest.vmcoreinfo.as_ref()?)?;
+    let mut registers = Registers::unknown(arch.registers());
+    known.into_iter().for_each(|(reg, value)| registers.set(reg, value));
+    arch.paging(&Vcpu { id: 0, registers }).ok().filter(Paging::is_on)
+}
+
+/// Name of the address space that [`own_paging`] is.
+pub const OWN_SPACE: &str = "kernel";
+
+/// The address spaces of a vCPU, the kernel's own among them if it is known. It is the first one where the vCPU's
+/// registers do not tell which it is in.
+#[must_use]
+pub fn spaces(guest: &Guest, vcpu: &Vcpu) -> Vec<Space> {
+    let mut spaces = guest.arch.spaces(vcpu);
+    if let Some(paging) = own_paging(guest) {
+        let known = spaces.iter().any(|space| space.paging.is_ok());
+        spaces.insert(if known { spaces.len() } else { 0 }, Space { name: OWN_SPACE, paging: Ok(paging) });
+    }
+    spaces
+}
+
+/// What the tables of the first vCPU that maps `virt` say about it, else the kernel's own.
 fn translate(guest: &Guest, virt: VirtAddr) -> Option<LinearMap> {
-    guest.vcpus.iter().find_map(|vcpu| {
-        let paging = guest.arch.kernel_paging(vcpu).ok().filter(|paging| !matches!(paging, Paging::Off))?;
-        let span = Walker::new(&paging, guest.memory.as_ref()).span_at(virt).ok()?;
+    let through = |paging: &Paging| {
+        let span = Walker::new(paging, guest.memory.as_ref()).span_at(virt).ok()?;
         let Target::Phys(_) = span.target else { return None };
         let len_bytes = (span.virt.last().0 - virt.0).checked_add(1)?;
         Some(LinearMap { virt, phys: span.phys(virt)?, len_bytes })
-    })
+    };
+    let known = guest.vcpus.iter().filter_map(|vcpu| guest.arch.kernel_paging(vcpu).ok());
+    known.filter(Paging::is_on).find_map(|paging| through(&paging)).or_else(|| through(&own_paging(guest)?))
 }
 
 /// The part of the kernel's linear map that this architecture's readers need as `p_vaddr`.

@@ -17,6 +17,7 @@ use guestdump_arch::{ArchError, Class, PhysAddr, PhysMemory, PhysRange, Space, V
 use super::PlanError;
 use super::segments::{self, Load};
 use crate::guest::Guest;
+use crate::kernel;
 use pieces::{Pieces, Push};
 
 /// PT_LOADs that a dump has at most, where the user says nothing: 56 MiB of program headers.
@@ -93,6 +94,8 @@ pub struct Mapped {
     pub spaces: usize,
     /// Entries of tables that were read.
     pub entries_read: u64,
+    /// vCPUs that do not tell their tables: of these the kernel's own addresses are described, and no process's.
+    pub untold: usize,
 }
 
 impl Mapped {
@@ -120,8 +123,9 @@ pub fn loads(
     // Each mapping may leave one more run of memory that nothing maps.
     let room =
         most.checked_sub(plain.len()).ok_or(PlanError::FewSegments { wanted: max_segments, ranges: plain.len() })? / 2;
-    let spaces = spaces(guest)?;
-    let mut collector = Collector { guest, ranges, pieces: Pieces::new(ranges, room), mapped: Mapped::default() };
+    let (spaces, untold) = spaces(guest)?;
+    let mapped = Mapped { untold, ..Mapped::default() };
+    let mut collector = Collector { guest, ranges, pieces: Pieces::new(ranges, room), mapped };
     if spaces.iter().all(|(_, space)| space.paging.as_ref().is_ok_and(|paging| !paging.is_on())) {
         let mapped_bytes = plain.iter().map(|load| load.phys.len()).sum();
         return Ok((plain, Mapped { mapped_bytes, ..collector.mapped }));
@@ -147,12 +151,14 @@ fn order(loads: &mut [Load]) {
     loads.sort_unstable_by_key(|load| (load.phys.start(), load.virt));
 }
 
-/// Every known space of every vCPU, in order.
-fn spaces(guest: &Guest) -> Result<Vec<(&Vcpu, Space)>, PlanError> {
+/// Every known space of every vCPU, in order, and the number of vCPUs that tell none. For all these the kernel's own is taken
+/// once.
+fn spaces(guest: &Guest) -> Result<(Vec<(&Vcpu, Space)>, usize), PlanError> {
     if guest.vcpus.is_empty() {
         return Err(PlanError::NoVcpus);
     }
     let mut all = Vec::new();
+    let mut untold = 0;
     for vcpu in &guest.vcpus {
         let mut refused: Option<ArchError> = None;
         let before = all.len();
@@ -162,11 +168,14 @@ fn spaces(guest: &Guest) -> Result<Vec<(&Vcpu, Space)>, PlanError> {
                 Err(error) => refused = refused.or(Some(error)),
             }
         }
-        if let Some(error) = refused.filter(|_| all.len() == before) {
-            return Err(error.into());
+        let Some(error) = refused.filter(|_| all.len() == before) else { continue };
+        if untold == 0 {
+            let paging = kernel::own_paging(guest).ok_or(error)?;
+            all.push((vcpu, Space { name: kernel::OWN_SPACE, paging: Ok(paging) }));
         }
+        untold += 1;
     }
-    Ok(all)
+    Ok((all, untold))
 }
 
 /// Takes what a survey tells.

@@ -9,6 +9,12 @@ pub fn lines(mapped: &Mapped) -> Vec<String> {
         "{} mappings of {} bytes, {} bytes in {} segments that nothing maps; {} address spaces, {} entries of tables read",
         mapped.mappings, mapped.mapped_bytes, mapped.unmapped_bytes, mapped.rest, mapped.spaces, mapped.entries_read
     )];
+    if mapped.untold > 0 {
+        out.push(format!(
+            "{} vCPUs do not tell their page tables: the kernel's own, which VMCOREINFO names, stand for them",
+            mapped.untold
+        ));
+    }
     if mapped.outside_bytes > 0 {
         out.push(format!("left out: {} bytes of addresses that lead to devices or to no memory", mapped.outside_bytes));
     }
@@ -62,6 +68,7 @@ pub fn json(mapped: &Mapped) -> Value {
         "outside_bytes": mapped.outside_bytes,
         "left_out_bytes": mapped.left_out_bytes,
         "spaces": mapped.spaces,
+        "vcpus_without_tables": mapped.untold,
         "entries_read": mapped.entries_read,
         "shared": {"count": mapped.shared.count, "first": shared},
         "tables_absent": mapped.absent.count,

@@ -11,6 +11,7 @@ use guestdump_core::arch::paging::walk::{Step, WalkError, Walker};
 use guestdump_core::arch::paging::{Hole, Span, Target};
 use guestdump_core::arch::{Paging, PhysAddr, Space, Vcpu, VirtAddr, VirtRange};
 use guestdump_core::guest::Guest;
+use guestdump_core::kernel;
 use guestdump_core::plan::mapped::ADDRESSES;
 use serde_json::{Value, json};
 
@@ -58,7 +59,7 @@ fn vcpu(guest: &Guest, wanted: Option<u32>) -> Result<&Vcpu, CliError> {
 }
 
 fn space(guest: &Guest, vcpu: &Vcpu, wanted: Option<&str>) -> Result<Space, CliError> {
-    let mut spaces = guest.arch.spaces(vcpu);
+    let mut spaces = kernel::spaces(guest, vcpu);
     let names: Vec<&str> = spaces.iter().map(|space| space.name).collect();
     let at = match wanted {
         None => Some(0).filter(|_| !spaces.is_empty()),

@@ -31,6 +31,12 @@ pub fn open(path: &Path, file: Option<&Arc<dyn DumpFile>>, request: &Request) ->
     let blocks = image.ranges.iter().map(|range| block(*range, name)).collect();
     let mut guest = guest(what, blocks, image.memory, request)?;
     guest.past.damage = image.warnings;
+    if image.zero_bytes > 0 {
+        let bytes = image.zero_bytes;
+        guest
+            .remarks
+            .push(format!("{bytes} bytes between blocks of 16 MiB taken as zeros: avml leaves such blocks out"));
+    }
     Ok(Some(guest))
 }
 

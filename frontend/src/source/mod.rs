@@ -176,6 +176,9 @@ impl SourceError {
             Self::Dump { source: ReadError::Unrecognised { .. }, .. } => Some(
                 "raw memory is FILE@ADDR with --arch, or needs a manifest: see the README, \"Raw memory\"".to_owned(),
             ),
+            Self::Dump { source: ReadError::Process { .. }, .. } => {
+                Some("a guest of QEMU is dumped while QEMU runs: qmp:SOCKET".to_owned())
+            }
             Self::Dump { source: ReadError::Machine { .. }, .. } => Some("say which it is with --arch".to_owned()),
             Self::NoDemo { known, .. } => Some(format!("there are {known}")),
             Self::Open { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {

@@ -13,6 +13,7 @@ use super::memory::memory;
 use crate::format::read::{Dump, UNKNOWN_LEVEL, arch_of_notes, split_notes, take_vmcoreinfo};
 use crate::format::{Container, DumpFile, ReadError, read_part, read_there};
 use crate::guest::Note;
+use crate::vmcoreinfo;
 
 /// More segments than this are not read: a paging dump of a 4 TiB guest in 2 MiB pages has as many.
 const MAX_SEGMENTS: usize = 1 << 22;
@@ -151,6 +152,9 @@ pub fn open(file: Arc<dyn DumpFile>) -> Result<Dump, ReadError> {
         warnings.push(format!("{} program headers lie behind the end of the file", headers.cut_segments));
     }
     let mut notes = notes(file.as_ref(), &headers, &mut warnings)?;
+    if let Some(program) = process(&notes) {
+        return Err(ReadError::Process { program });
+    }
     if headers.flags & super::write::INCOMPLETE != 0 {
         warnings.push("e_flags says that the dump is not finished".to_owned());
     }
@@ -175,6 +179,25 @@ pub fn open(file: Arc<dyn DumpFile>) -> Result<Dump, ReadError> {
         dump_level: if found.excluded_bytes > 0 { UNKNOWN_LEVEL } else { 0 },
         filtered: found.excluded_bytes > 0,
     })
+}
+
+/// NT_PRPSINFO and NT_AUXV (linux `include/uapi/linux/elf.h`).
+const NT_PRPSINFO: u32 = 3;
+const NT_AUXV: u32 = 6;
+
+/// Name of the program whose core this is: only those of processes have an auxiliary vector. In `struct elf_prpsinfo` of every
+/// architecture `pr_fname` (16 bytes) and `pr_psargs` (80) come last (linux `include/uapi/linux/elfcore.h`).
+fn process(notes: &[Note]) -> Option<String> {
+    let of_core = |n_type| notes.iter().find(move |note| note.name == b"CORE" && note.n_type == n_type);
+    of_core(NT_AUXV)?;
+    if notes.iter().any(|note| note.name == vmcoreinfo::NOTE_NAME || note.name == b"QEMU") {
+        return None;
+    }
+    let name = of_core(NT_PRPSINFO).and_then(|note| {
+        let at = note.desc.len().checked_sub(16 + 80)?;
+        note.desc.get(at..at + 16)?.split(|byte| *byte == 0).next()
+    });
+    Some(String::from_utf8_lossy(name.unwrap_or(b"of unknown name")).into_owned())
 }
 
 /// The notes of all PT_NOTEs, in order. Of an area that is cut, what is there is read.

@@ -53,6 +53,27 @@ fn opened(file: Vec<u8>) -> Image {
 }
 
 #[test]
+fn blocks_of_zeros_that_were_left_out_are_zeros() {
+    const BLOCK: u64 = 16 << 20;
+    // Four ranges: blocks 0, 3 and a short one; one block; what follows a short one; what is no whole block away.
+    let starts = [(0x10_0000, BLOCK), (0x10_0000 + 3 * BLOCK, BLOCK), (0x10_0000 + 4 * BLOCK, 0x2000)];
+    let more = [(0x10_0000 + 8 * BLOCK + 0x2000, BLOCK), (1 << 32, 0x1000)];
+    let mut file = Vec::new();
+    for (start, len) in starts.into_iter().chain(more) {
+        file.extend(header(Endian::Little, 0x4c69_4d45, 1, start, start + len - 1));
+        file.resize(file.len() + usize::try_from(len).unwrap(), 7);
+    }
+    let image = opened(file);
+    let gap = PhysRange::between(PhysAddr(0x10_0000 + BLOCK), PhysAddr(0x10_0000 + 3 * BLOCK));
+    assert_eq!((image.zero_bytes, image.ranges.len()), (2 * BLOCK, 6));
+    assert_eq!(image.ranges[1], gap);
+    let mut bytes = [1; 4];
+    assert!(image.memory.read(PhysAddr(gap.end().0 - 2), &mut bytes).unwrap());
+    assert_eq!(bytes, [0, 0, 7, 7]);
+    assert!(!image.memory.read(PhysAddr((1 << 32) - 1), &mut bytes[..1]).unwrap());
+}
+
+#[test]
 fn records_are_memory_at_their_addresses() {
     for compressed in [false, true] {
         for order in [Endian::Little, Endian::Big] {

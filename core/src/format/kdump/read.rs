@@ -119,8 +119,12 @@ pub(super) fn headers(file: &dyn DumpFile) -> Result<Headers, ReadError> {
                 if abi.word == 8 || abi.u64_align == 8 {
                     return Ok(found);
                 }
-                let padded = with_abi(file, CAbi { u64_align: 8, ..abi }, main, &bytes)?;
-                return Ok(if is_padded(&found, &padded, file.len())? { padded } else { found });
+                return match with_abi(file, CAbi { u64_align: 8, ..abi }, main, &bytes) {
+                    Ok(padded) => Ok(if is_padded(&found, &padded, file.len())? { padded } else { found }),
+                    // A file that ends with the shorter sub-header.
+                    Err(ReadError::Outside { .. }) => Ok(found),
+                    Err(error) => Err(error),
+                };
             }
         }
     }
