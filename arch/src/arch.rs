@@ -110,6 +110,8 @@ pub enum ArchError {
 pub struct Space {
     /// Name: "current", "home".
     pub name: &'static str,
+    /// Whether it is the kernel's alone: a vCPU has others at the same addresses, or none of its own.
+    pub kernel: bool,
     /// Its translation, or why it is not known.
     pub paging: Result<Paging, ArchError>,
 }
@@ -149,7 +151,7 @@ pub trait Arch: fmt::Debug + Send + Sync + 'static {
     /// The address spaces that a vCPU's registers designate, the current one first. Only where there are others besides it
     /// (s390x) or it does not count (firmware of riscv64) is this more than [`Arch::paging`].
     fn spaces(&self, vcpu: &Vcpu) -> Vec<Space> {
-        vec![Space { name: "current", paging: self.paging(vcpu) }]
+        vec![Space { name: "current", kernel: false, paging: self.paging(vcpu) }]
     }
 
     /// What Linux fixes on this architecture.

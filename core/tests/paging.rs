@@ -9,12 +9,12 @@ use std::io::Cursor;
 use std::sync::Arc;
 
 use guestdump_core::arch::paging::mappings::Excess;
-use guestdump_core::arch::{self, Arch, ArchError, Endian, Registers, Vcpu};
+use guestdump_core::arch::{self, Arch, ArchError, Endian, PhysAddr, Registers, Vcpu, VirtAddr};
 use guestdump_core::block::{BlockKind, Bytes};
 use guestdump_core::format::read::{self, Dump};
 use guestdump_core::format::{self, elf};
 use guestdump_core::guest::Guest;
-use guestdump_core::plan::mapped::{ADDRESSES, MAX_SEGMENTS, Mapped};
+use guestdump_core::plan::mapped::{ADDRESSES, Hidden, MAX_SEGMENTS, Mapped, Wanted};
 use guestdump_core::plan::segments::Segment;
 use guestdump_core::plan::{Body, Plan, PlanError, PlanOptions};
 use guestdump_core::run::{RunOptions, Unobserved, run};
@@ -79,15 +79,12 @@ fn vcpu(arch: &'static dyn Arch, id: u32, root: u64) -> Vcpu {
 }
 
 fn options(max_segments: u32) -> PlanOptions {
+    wanted(Wanted { max_segments, ..Wanted::default() })
+}
+
+fn wanted(wanted: Wanted) -> PlanOptions {
     let format = format::by_name("elf").unwrap();
-    PlanOptions {
-        format,
-        range: None,
-        dump_level: 0,
-        device_memory: false,
-        page_size: None,
-        paging: Some(max_segments),
-    }
+    PlanOptions { format, range: None, dump_level: 0, device_memory: false, page_size: None, paging: Some(wanted) }
 }
 
 fn planned(guest: &Guest, options: &PlanOptions) -> (Vec<Segment>, Mapped) {
@@ -125,6 +122,8 @@ fn pairs(segments: &[Segment]) -> BTreeSet<(u64, u64)> {
     let all: Vec<_> = segments.iter().flat_map(pages).collect();
     let set: BTreeSet<_> = all.iter().copied().collect();
     assert_eq!(set.len(), all.len(), "a pair twice");
+    let addresses: BTreeSet<_> = all.iter().map(|pair| pair.0).collect();
+    assert_eq!(addresses.len(), all.len(), "an address twice");
     set
 }
 
@@ -141,15 +140,26 @@ fn the_union_of_all_vcpus_and_the_rest() {
         ram.map(root, 0xffff_8880_0000_1000, 0xfee0_0000);
     }
     let guest = ram.guest(&roots);
-    let (segments, mapped) = planned(&guest, &options(MAX_SEGMENTS));
-    let mapped_pairs: BTreeSet<_> = pairs(&segments).into_iter().filter(|pair| pair.0 != pair.1 + (1 << 63)).collect();
-    let wanted =
-        [(0x40_0000, 0x20_000), (0x40_0000, 0x21_000), (0x40_1000, 0x22_000), (0xffff_8880_0000_0000, 0x23_000)];
-    assert_eq!(mapped_pairs, BTreeSet::from(wanted));
-    assert_eq!((mapped.mapped_bytes, mapped.unmapped_bytes), (4 * 4096, 60 * 4096));
-    assert_eq!((mapped.outside_bytes, mapped.left_out_bytes, mapped.spaces), (2 * 4096, 0, 2));
-    // 0x21000 follows 0x20000, but 0x400000 does not follow itself; 0x401000 -> 0x22000 goes on from 0x400000 -> 0x21000.
-    assert_eq!((mapped.mappings, mapped.rest), (3, 2));
+    let of = |vcpu| {
+        let (segments, mapped) = planned(&guest, &wanted(Wanted { vcpu, ..Wanted::default() }));
+        let pairs = pairs(&segments).into_iter().filter(|pair| pair.0 != pair.1 + (1 << 63));
+        (pairs.collect::<BTreeSet<_>>(), mapped)
+    };
+    let common = [(0x40_1000, 0x22_000), (0xffff_8880_0000_0000, 0x23_000)];
+    for (vcpu, shown, hidden) in [(None, 0, 1), (Some(0), 0, 1), (Some(1), 1, 0)] {
+        let own = [0x20_000, 0x21_000];
+        let (pairs, mapped) = of(vcpu);
+        assert_eq!(pairs, BTreeSet::from([(0x40_0000, own[shown]), common[0], common[1]]));
+        assert_eq!((mapped.mapped_bytes, mapped.unmapped_bytes), (3 * 4096, 61 * 4096));
+        assert_eq!((mapped.outside_bytes, mapped.left_out_bytes, mapped.spaces), (2 * 4096, 0, 2));
+        // What is shown at 0x400000 and the page behind it are one where that goes on from it.
+        assert_eq!((mapped.mappings, mapped.rest), (if shown == 1 { 2 } else { 3 }, if shown == 1 { 2 } else { 3 }));
+        let (virt, phys, kept) = (VirtAddr(0x40_0000), PhysAddr(own[hidden]), PhysAddr(own[shown]));
+        let first = Hidden { vcpu: hidden as u32, space: "current", virt, phys, kept };
+        assert_eq!((mapped.hidden_bytes, mapped.hidden.count, mapped.hidden.first), (4096, 1, Some(first)));
+    }
+    let absent = wanted(Wanted { vcpu: Some(2), ..Wanted::default() });
+    assert_eq!(Plan::new(&guest, &absent).unwrap_err(), PlanError::NoVcpu { vcpu: 2, vcpus: 2 });
     holds_all(&guest, &read::open(Arc::new(written(&guest, &options(MAX_SEGMENTS)))).unwrap());
 }
 

@@ -274,12 +274,12 @@ pub fn paging(arch: &'static str, vcpu: &Vcpu) -> Result<Paging, ArchError> {
 
 /// The space that the vCPU is in; and the kernel's, where it is in real mode or the process is not known.
 pub fn spaces(arch: &'static str, vcpu: &Vcpu) -> Vec<Space> {
-    let mut spaces = vec![Space { name: "current", paging: paging(arch, vcpu) }];
+    let mut spaces = vec![Space { name: "current", kernel: false, paging: paging(arch, vcpu) }];
     let translates = spaces.iter().any(|space| space.paging.as_ref().is_ok_and(Paging::is_on));
     if let (false, Ok(paging)) = (translates, kernel(arch, vcpu))
         && paging.is_on()
     {
-        spaces.push(Space { name: "kernel", paging: Ok(paging) });
+        spaces.push(Space { name: "kernel", kernel: true, paging: Ok(paging) });
     }
     spaces
 }
