@@ -11,7 +11,7 @@ use std::sync::Arc;
 use guestdump_core::arch::paging::mappings::Excess;
 use guestdump_core::arch::{self, Arch, ArchError, Endian, PhysAddr, Registers, Vcpu, VirtAddr};
 use guestdump_core::block::{BlockKind, Bytes};
-use guestdump_core::format::read::{self, Dump};
+use guestdump_core::format::read;
 use guestdump_core::format::{self, elf};
 use guestdump_core::guest::Guest;
 use guestdump_core::plan::mapped::{ADDRESSES, Hidden, MAX_SEGMENTS, Mapped, Wanted};
@@ -19,6 +19,8 @@ use guestdump_core::plan::segments::Segment;
 use guestdump_core::plan::{Body, Plan, PlanError, PlanOptions};
 use guestdump_core::run::{RunOptions, Unobserved, run};
 use guestdump_core::sink::Seekable;
+
+use common::holds_all;
 
 const PRESENT: u64 = 3;
 
@@ -98,20 +100,6 @@ fn written(guest: &Guest, options: &PlanOptions) -> Vec<u8> {
     let mut out = Vec::new();
     run(&plan, guest, &mut Seekable::new(Cursor::new(&mut out)), RunOptions::new(1), &Unobserved).unwrap();
     out
-}
-
-/// Every page of memory, read from the dump by physical address, is the guest's.
-fn holds_all(guest: &Guest, dump: &Dump) {
-    let mut covered = 0;
-    for range in &dump.ranges {
-        let len = usize::try_from(range.len()).unwrap();
-        let (mut ours, mut theirs) = (vec![0; len], vec![1; len]);
-        assert!(guest.memory.read(range.start(), &mut ours).unwrap());
-        assert!(dump.memory.read(range.start(), &mut theirs).unwrap());
-        assert!(ours == theirs, "memory {range} differs");
-        covered += range.len();
-    }
-    assert_eq!(covered, guest.blocks.iter().map(|block| block.range.len()).sum::<u64>());
 }
 
 fn pairs(segments: &[Segment]) -> BTreeSet<(u64, u64)> {

@@ -127,6 +127,8 @@ pub struct Mapped {
     pub spaces: usize,
     /// Entries of tables that were read.
     pub entries_read: u64,
+    /// Tables that were remembered, of [`Limits::KEY_BYTES`] each.
+    pub tables_held: usize,
 }
 
 impl Mapped {
@@ -233,6 +235,7 @@ impl Collector<'_> {
             self.mapped.spaces += usize::from(paging.is_on());
         }
         self.mapped.entries_read = survey.entries_read();
+        self.mapped.tables_held = survey.tables_held();
     }
 
     /// Takes a part of a mapping, which lies in one range.

@@ -74,6 +74,7 @@ pub fn json(mapped: &Mapped) -> Value {
         "hidden": {"bytes": mapped.hidden_bytes, "count": mapped.hidden.count, "first": hidden},
         "spaces": mapped.spaces,
         "entries_read": mapped.entries_read,
+        "tables_held": mapped.tables_held,
         "shared": {"count": mapped.shared.count, "first": shared},
         "tables_absent": mapped.absent.count,
         "entries_unreadable": mapped.unreadable.count,
