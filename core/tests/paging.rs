@@ -9,6 +9,7 @@ use std::io::Cursor;
 use std::sync::Arc;
 
 use guestdump_core::arch::paging::mappings::Excess;
+use guestdump_core::arch::paging::walk::Walker;
 use guestdump_core::arch::{self, Arch, ArchError, Endian, PhysAddr, Registers, Vcpu, VirtAddr};
 use guestdump_core::block::{BlockKind, Bytes};
 use guestdump_core::format::read;
@@ -247,4 +248,39 @@ fn without_translation_the_dump_is_the_plain_one() {
     guest.vcpus[0].registers.set(cr0, 1);
     let plain = PlanOptions { paging: None, ..options(MAX_SEGMENTS) };
     assert!(written(&guest, &plain) == written(&guest, &options(MAX_SEGMENTS)));
+}
+
+/// Top-byte-ignore of either half of AArch64: an address of a dump has no tag, one that is asked for may have any.
+#[test]
+fn tags_are_in_no_address_of_a_dump() {
+    let (arch, endian) = (arch::by_name("aarch64").unwrap().0, Endian::Little);
+    let mut ram = Ram::new(64);
+    let (low, high) = (0x40_0000, 0xffff_8000_0123_4000);
+    ram.map(0x1000, low, 0x20_000);
+    ram.map(0x1f_000, high, 0x21_000);
+    let roots = [0x1000, 0x1f_000];
+    let bytes = ram.bytes;
+    for tbi in 0..4_u64 {
+        let parts = vec![(0, BlockKind::Ram, bytes.len() as u64, Box::new(Bytes(bytes.clone())) as Box<_>)];
+        let mut guest = common::guest(arch, endian, parts);
+        let mut registers = Registers::unknown(arch.registers());
+        let tcr = 16 | 16 << 16 | 2 << 30 | 5 << 32 | tbi << 37;
+        for (name, value) in [("sctlr_el1", 1), ("tcr_el1", tcr), ("ttbr0_el1", roots[0]), ("ttbr1_el1", roots[1])] {
+            registers.set_named(name, &value.to_le_bytes()).unwrap();
+        }
+        guest.vcpus = vec![Vcpu { id: 0, registers }];
+        let paging = arch.paging(&guest.vcpus[0]).unwrap();
+        let mut walker = Walker::new(&paging, guest.memory.as_ref());
+        let mut at = |virt: u64| walker.translate(VirtAddr(virt)).unwrap().map(|phys| phys.0);
+        // Bit 55 says which half an address is in.
+        for tag in [0x01, 0x7f, 0xab, 0xfe] {
+            let tagged = |virt: u64| virt & !(0xff << 56) | tag << 56;
+            assert_eq!(at(tagged(low) + 5), (tbi & 1 != 0).then_some(0x20_005), "TBI {tbi}, tag {tag:#x}");
+            assert_eq!(at(tagged(high) + 5), (tbi & 2 != 0).then_some(0x21_005), "TBI {tbi}, tag {tag:#x}");
+        }
+        assert_eq!([at(low), at(high)], [Some(0x20_000), Some(0x21_000)]);
+        let (segments, _) = planned(&guest, &options(MAX_SEGMENTS));
+        let mapped: BTreeSet<_> = pairs(&segments).into_iter().filter(|pair| pair.0 != pair.1 + (1 << 63)).collect();
+        assert_eq!(mapped, BTreeSet::from([(low, 0x20_000), (high, 0x21_000)]));
+    }
 }

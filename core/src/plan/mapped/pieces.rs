@@ -1,7 +1,7 @@
 //! Runs of memory with their virtual addresses, as few as say the same: each virtual address once, no two runs that are one.
 //!
-//! Readers that look memory up by virtual address need each address once. Of two segments with one address gdb 13.1 takes the
-//! first in the file, drgn 0.3.0 the last, libkdumpfile 0.5.1 the one with the lowest physical address; no order serves all.
+//! Readers that look memory up by virtual address need each address once: of two segments with one address gdb 13.1 takes the
+//! first in the file, drgn 0.3.0 the last. No order serves both.
 
 use std::collections::BTreeMap;
 
