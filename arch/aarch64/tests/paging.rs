@@ -100,7 +100,7 @@ fn sparse(scheme: Scheme, rng: &mut Random) -> Tables {
     let mut tables = Tables::random(scheme, rng);
     tables.ram.clear();
     // Sizes that need three levels and more, whatever the granule is.
-    tables.regime.tcr = tables.regime.tcr & !0x60_003f_003f | 16 | 17 << 16;
+    tables.regime.tcr = tables.regime.tcr & !0x60_00bf_00bf & !(1 << 23) | 16 | 17 << 16;
     (tables.regime.ttbr0, tables.regime.ttbr1) = (0x10_0000, 0x20_0000);
     let mut open = vec![(0x10_0000, 0), (0x20_0000, 0)];
     for n in 0..10 {

@@ -285,11 +285,17 @@ pub fn spaces(arch: &'static str, vcpu: &Vcpu) -> Vec<Space> {
 }
 
 /// How the kernel's addresses, quadrant 3, are translated whatever the vCPU runs: with the process table that needs no PIDR,
-/// which QEMU 7.2 does not tell.
+/// which QEMU 7.2 does not tell. Of a hashed table the SLB counts in real mode too, in which each interrupt starts: it is as the
+/// kernel has left it. Firmware has no valid entries.
 ///
 /// # Errors
 /// As [`paging`], where the process table is not known.
 pub fn kernel(arch: &'static str, vcpu: &Vcpu) -> Result<Paging, ArchError> {
+    let get = |reg| vcpu.registers.get(reg);
+    let is_empty = || Hashed::segments(&vcpu.registers).is_some_and(|segments| segments.is_empty());
+    if let Some(msr) = get(MSR).filter(|_| get(RADIX_ROOT).is_none() && is_hashed(vcpu) && !is_empty()) {
+        return hashed(arch, vcpu, msr & MSR_HV != 0);
+    }
     match vcpu.registers.get(PRTBL).filter(|_| !is_hashed(vcpu)) {
         Some(prtbl) => {
             let Radix { form, mut roots } = process_table(prtbl, 0);
