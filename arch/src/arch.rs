@@ -5,7 +5,7 @@ use core::fmt;
 use thiserror::Error;
 
 use crate::abi::{CAbi, Class, Endian};
-use crate::addr::PhysRange;
+use crate::addr::{PhysAddr, PhysRange};
 use crate::linux::{KernelFacts, LinuxLayout};
 use crate::note::NoteKind;
 use crate::paging::Paging;
@@ -146,6 +146,14 @@ pub trait Arch: fmt::Debug + Send + Sync + 'static {
     /// As [`Arch::paging`].
     fn kernel_paging(&self, vcpu: &Vcpu) -> Result<Paging, ArchError> {
         self.paging(vcpu)
+    }
+
+    /// How the kernel's own half of the addresses is translated by the table at `root`, with what else the vCPU's registers
+    /// say. `None` where the kernel has no half of its own in them, or nobody hides it from a vCPU in user mode (page-table
+    /// isolation of Linux).
+    fn kernel_tables(&self, vcpu: &Vcpu, root: PhysAddr) -> Option<Paging> {
+        let _ = (vcpu, root);
+        None
     }
 
     /// The address spaces that a vCPU's registers designate, the current one first. Only where there are others besides it

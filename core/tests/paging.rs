@@ -20,6 +20,7 @@ use guestdump_core::plan::segments::Segment;
 use guestdump_core::plan::{Body, Plan, PlanError, PlanOptions};
 use guestdump_core::run::{RunOptions, Unobserved, run};
 use guestdump_core::sink::Seekable;
+use guestdump_core::vmcoreinfo::{Origin, Vmcoreinfo};
 
 use common::holds_all;
 
@@ -282,5 +283,28 @@ fn tags_are_in_no_address_of_a_dump() {
         let (segments, _) = planned(&guest, &options(MAX_SEGMENTS));
         let mapped: BTreeSet<_> = pairs(&segments).into_iter().filter(|pair| pair.0 != pair.1 + (1 << 63)).collect();
         assert_eq!(mapped, BTreeSet::from([(low, 0x20_000), (high, 0x21_000)]));
+    }
+}
+
+/// Page-table isolation: while user mode runs, the tables of a vCPU have next to nothing of the kernel. The kernel's own are found
+/// by VMCOREINFO, and taken if they map themselves.
+#[test]
+fn the_kernel_is_there_where_no_vcpu_maps_it() {
+    let mut ram = Ram::new(64);
+    let (swapper, image, linear) = (0x1f_000, 0xffff_ffff_8001_f000, 0xffff_8880_0000_0000);
+    ram.map(0x1000, 0x40_0000, 0x20_000);
+    ram.map(swapper, image, swapper);
+    ram.map(swapper, linear, 0x23_000);
+    // Not the kernel's half.
+    ram.map(swapper, 0x50_0000, 0x24_000);
+    let mut guest = ram.guest(&[0x1000]);
+    let user = (0x40_0000, 0x20_000);
+    for (symbol, kernel) in [(image, vec![(image, swapper), (linear, 0x23_000)]), (image + 0x1000, vec![])] {
+        let text = format!("OSRELEASE=6.1.0\nNUMBER(phys_base)=0\nSYMBOL(swapper_pg_dir)={symbol:x}\n");
+        guest.vmcoreinfo = Some(Vmcoreinfo::new(text.into_bytes(), Origin::Given));
+        let (segments, mapped) = planned(&guest, &options(MAX_SEGMENTS));
+        let found: BTreeSet<_> = pairs(&segments).into_iter().filter(|pair| pair.0 != pair.1 + (1 << 63)).collect();
+        assert_eq!(found, kernel.iter().copied().chain([user]).collect());
+        assert_eq!(mapped.spaces, if kernel.is_empty() { 1 } else { 2 });
     }
 }

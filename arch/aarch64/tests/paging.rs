@@ -10,7 +10,7 @@ use guestdump_arch::conformance::tables::Told;
 use guestdump_arch::conformance::{Random, TestMemory, check_walks, describe};
 use guestdump_arch::paging::walk::Walker;
 use guestdump_arch::paging::{Paging, Target};
-use guestdump_arch::{Arch, ArchError, Endian, Registers, Vcpu, VirtAddr};
+use guestdump_arch::{Arch, ArchError, Endian, PhysAddr, Registers, Vcpu, VirtAddr};
 
 const FIXTURES: [&str; 4] = ["aarch64_4k.txt", "aarch64_16k.txt", "aarch64_64k.txt", "aarch64_52bit.txt"];
 
@@ -235,6 +235,24 @@ fn each_register_that_is_missing_is_named() {
     };
     assert_eq!(without(1 << 7, "ttbr0_el1"), ["-", "0xbffff123"]);
     assert_eq!(without(1 << 23, "ttbr1_el1"), ["0x40000123", "-"]);
+}
+
+/// By another table than TTBR1's, and the high half alone.
+#[test]
+fn the_kernels_half_by_another_table() {
+    let mut memory = TestMemory::default();
+    memory.put_int(0x3000 + 0xff8, 8, Endian::Little, 0xc000_0701);
+    let mut vcpu = Vcpu { id: 3, registers: Registers::unknown(ARCH.registers()) };
+    for (name, value) in EL1 {
+        vcpu.registers.set_named(name, &value.to_le_bytes()).unwrap();
+    }
+    let paging = ARCH.kernel_tables(&vcpu, PhysAddr(0x3000)).unwrap();
+    let mut walker = Walker::new(&paging, &memory);
+    assert_eq!(walker.translate(VirtAddr(0xffff_ffff_ffff_f123)).unwrap(), Some(PhysAddr(0xffff_f123)));
+    let Paging::Radix(radix) = &paging else { panic!() };
+    assert_eq!(radix.roots.iter().map(|root| root.virt.first().0).collect::<Vec<_>>(), [0xffff_ff80_0000_0000]);
+    vcpu.registers.set_named("sctlr_el1", &[0]).unwrap();
+    assert!(ARCH.kernel_tables(&vcpu, PhysAddr(0x3000)).is_none());
 }
 
 #[test]

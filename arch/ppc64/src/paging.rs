@@ -279,7 +279,8 @@ pub fn spaces(arch: &'static str, vcpu: &Vcpu) -> Vec<Space> {
     if let (false, Ok(paging)) = (translates, kernel(arch, vcpu))
         && paging.is_on()
     {
-        spaces.push(Space { name: "kernel", kernel: true, paging: Ok(paging) });
+        // The segments of the SLB are the kernel's and the process's.
+        spaces.push(Space { name: "kernel", kernel: paging.radix().is_some(), paging: Ok(paging) });
     }
     spaces
 }

@@ -8,7 +8,9 @@ mod memory;
 
 use guestdump_arch::paging::Target;
 use guestdump_arch::paging::walk::Walker;
-use guestdump_arch::{Endian, KernelFacts, LinearMap, LinuxLayout, Paging, PhysAddr, PhysMemory, Presence, VirtAddr};
+use guestdump_arch::{
+    Endian, KernelFacts, LinearMap, LinuxLayout, Paging, PhysAddr, PhysMemory, Presence, Vcpu, VirtAddr,
+};
 use memchr::memmem;
 use rayon::prelude::*;
 
@@ -300,6 +302,20 @@ fn translate(guest: &Guest, virt: VirtAddr) -> Option<LinearMap> {
         let Target::Phys(_) = span.target else { return None };
         let len_bytes = (span.virt.last().0 - virt.0).checked_add(1)?;
         Some(LinearMap { virt, phys: span.phys(virt)?, len_bytes })
+    })
+}
+
+/// The kernel's own tables, by the place of `swapper_pg_dir`, if they map that place itself; and the vCPU whose registers say
+/// the rest. A vCPU in user mode may have tables without the kernel (page-table isolation).
+#[must_use]
+pub fn tables(guest: &Guest) -> Option<(&Vcpu, Paging)> {
+    let info = guest.vmcoreinfo.as_ref()?;
+    let virt = info.symbol("swapper_pg_dir")?;
+    let root = kernel_phys(guest, info, virt)?;
+    guest.vcpus.iter().find_map(|vcpu| {
+        let paging = guest.arch.kernel_tables(vcpu, root)?;
+        let found = Walker::new(&paging, guest.memory.as_ref()).translate(virt).ok()?;
+        (found == Some(root)).then_some((vcpu, paging))
     })
 }
 

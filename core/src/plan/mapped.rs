@@ -17,6 +17,7 @@ use guestdump_arch::{ArchError, Class, PhysAddr, PhysMemory, PhysRange, Space, V
 use super::PlanError;
 use super::segments::{self, Load};
 use crate::guest::Guest;
+use crate::kernel;
 use pieces::{Full, Pieces};
 
 /// PT_LOADs that a dump has at most, where the user says nothing: 56 MiB of program headers.
@@ -186,7 +187,7 @@ fn order(loads: &mut [Load]) {
     loads.sort_unstable_by_key(|load| (load.phys.start(), load.virt));
 }
 
-/// Every known space of every vCPU, in the order in which they have addresses: the kernel's, then those of vCPU `first`.
+/// Every known space of every vCPU, and the kernel's that no vCPU need have, in the order in which they have addresses: the kernel's, then those of vCPU `first`.
 fn spaces(guest: &Guest, first: Option<u32>) -> Result<Vec<(&Vcpu, Space)>, PlanError> {
     if guest.vcpus.is_empty() {
         return Err(PlanError::NoVcpus);
@@ -207,6 +208,9 @@ fn spaces(guest: &Guest, first: Option<u32>) -> Result<Vec<(&Vcpu, Space)>, Plan
         if let Some(error) = refused.filter(|_| all.len() == before) {
             return Err(error.into());
         }
+    }
+    if let Some((vcpu, paging)) = kernel::tables(guest) {
+        all.push((vcpu, Space { name: "swapper_pg_dir", kernel: true, paging: Ok(paging) }));
     }
     all.sort_by_key(|(vcpu, space)| (!space.kernel, first != Some(vcpu.id)));
     Ok(all)
