@@ -161,22 +161,44 @@ def ppc64(ram, monitor, symbols):
     at, = ram.words(symbols["process_tb"] - linear, 1, "<Q")
     with gdb_stub.Stub(monitor) as stub:
         pids = [vcpu["pidr"] for vcpu in stub.registers(("pidr",), "little")]
+    msrs = re.findall(r"\bMSR ([0-9a-f]+)", monitor.hmp("info registers -a"))
     for number, pid in enumerate(pids):
-        yield number, False, tables.ppc64(ram, at - linear, pid)
+        walk = tables.ppc64(ram, at - linear, pid)
+        # in real mode, where each interrupt starts, a vCPU has the kernel's quadrant alone
+        yield number, False, walk if int(msrs[number], 16) & 0x10 else (leaf for leaf in walk if leaf[0] >> 62 == 3)
 
 
 def ppc64_hashed(ram, monitor, symbols):
     """SDR1 of a machine without a hypervisor, and the SLB as `info tlb` shows that of the current vCPU."""
     tables_at = re.findall(r"\bSDR1 ([0-9a-f]+)", monitor.hmp("info registers -a"))
     for number, sdr1 in enumerate(tables_at):
-        monitor.hmp("cpu %d" % number)
-        rows = re.findall(r"^\d+\s+0x([0-9a-f]+)\s+0x([0-9a-f]+)$", monitor.hmp("info tlb"), re.M)
+        said = monitor.cmd("human-monitor-command", command_line="info tlb", cpu_index=number).replace("\r\n", "\n")
+        rows = re.findall(r"^\d+\s+0x([0-9a-f]+)\s+0x([0-9a-f]+)$", said, re.M)
         yield number, False, tables.ppc64_hashed(ram, int(sdr1, 16), [(int(esid, 16), int(vsid, 16)) for esid, vsid in rows])
-    monitor.hmp("cpu 0")
 
 
 SPACES = {"x86_64": x86, "i386-pae": x86, "i386": x86, "aarch64": aarch64, "s390x": s390x, "ppc64le": ppc64,
           "ppc64le-hashed": ppc64_hashed}
+
+
+def kernels_half(arch, ram, monitor, facts):
+    """The kernel's half by swapper_pg_dir: a vCPU in user mode may have tables without it (page-table isolation)."""
+    symbol = int(facts["SYMBOL(swapper_pg_dir)"], 16)
+    if arch == "x86_64":
+        cr4 = printed(monitor, r"\b(CR4)=([0-9a-f]+)")[0]["cr4"]
+        walk = tables.x86_long(ram, symbol - 0xffffffff80000000 + int(facts["NUMBER(phys_base)"]), 5 if cr4 >> 12 & 1 else 4)
+    elif arch == "aarch64":
+        with gdb_stub.Stub(monitor) as stub:
+            tcr = stub.registers(("tcr_el1",), "little")[0]["tcr_el1"]
+        walk = tables.aarch64(ram, 0, symbol - int(facts["NUMBER(kimage_voffset)"], 16), tcr | 1 << 7)
+    else:
+        return
+    yield 0, True, (leaf for leaf in walk if leaf[0] >> 63)
+
+
+def vmcoreinfo(elf):
+    text = b"".join(note.desc for note in elf.notes if note.name == "VMCOREINFO").decode()
+    return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
 
 
 def symbols_of(arch):
@@ -210,8 +232,8 @@ class Tables:
         rank = lambda first: [self.firsts[n] for n in sorted(range(len(order)), key=lambda n: (order[n][0], order[n][1] != first))]
         self.owned, self.owned_by_last = owned(rank(0), pieces), owned(rank(1), pieces)
         self.needed = without(self.owned, without(self.owned, merged(clipped(few, pieces))))
-        # of a table with more addresses, so many are described: each page in it has one
-        self.pages = merged((0, low, high) for _, low, high in self.runs)
+        # of a table with more addresses, so many are described: each page in it has one, unless an earlier space has them all
+        self.pages = merged((0, low, high) for _, low, high in self.owned)
 
 
 def check_pairs(report, name, elf, known):
@@ -347,9 +369,10 @@ def check_contested(report, name, path, ram, runs, owner):
     report.check(name, "drgn reads the first vCPU's where two have one address", done.stdout.strip() == "0", "%d addresses %s" % (len(wanted), done.stdout.strip() + done.stderr[-300:]))
 
 
-def check_walk(report, name, guest, known):
-    """`guestdump walk --all` of the first vCPU's current space: no page that our own walker does not find."""
-    out = subprocess.run([PROGRAM, "walk", "qmp:" + guest.socket, "--all", "--json"], stdout=subprocess.PIPE, text=True)
+def check_walk(report, name, guest, known, space):
+    """`guestdump walk --all` of a space of the first vCPU: no page that our own walker does not find."""
+    command = [PROGRAM, "walk", "qmp:" + guest.socket, "--space", space, "--json"]
+    out = subprocess.run(command + ["--all"], stdout=subprocess.PIPE, text=True)
     events = [json.loads(line) for line in out.stdout.splitlines()]
     rows = merged((e["virt"] - e["phys"], e["phys"], e["phys"] + e["last"] + 1 - e["virt"]) for e in events if e["event"] == "mapping")
     theirs = merged((virt - phys, phys, phys + length) for virt, phys, length in known.leaves)
@@ -357,7 +380,7 @@ def check_walk(report, name, guest, known):
     report.check(name, "walk --all", out.returncode == 0 and bool(rows) and not invented, shown(invented) if invented else "%d runs" % len(rows))
     rng, bad = random.Random(3), []
     for virt, phys, length in rng.sample(known.firsts[0], min(8, len(known.firsts[0]))):
-        out = subprocess.run([PROGRAM, "walk", "qmp:" + guest.socket, hex(virt + length - 1), "--json"], stdout=subprocess.PIPE, text=True)
+        out = subprocess.run(command + [hex(virt + length - 1)], stdout=subprocess.PIPE, text=True)
         if json.loads(out.stdout or "{}").get("phys") != phys + length - 1:
             bad.append("%x" % virt)
     report.check(name, "walk ADDR", not bad, " ".join(bad))
@@ -441,14 +464,18 @@ def run(report, name):
         dump(guest, path, "--paging")
         dump(guest, last, "--paging", "--paging-cpu", "1")
         dump(guest, plain)
+        elf = elf_reader.Elf(path)
         # the socket takes one client at a time
         with guest.watch() as monitor:
-            known = Tables(SPACES.get(name, SPACES[arch])(ram, monitor, symbols), ram.pieces)
+            spaces = list(SPACES.get(name, SPACES[arch])(ram, monitor, symbols)) + list(kernels_half(arch, ram, monitor, vmcoreinfo(elf)))
+            known = Tables(spaces, ram.pieces)
+            # of a ppc64 vCPU in real mode
+            msr = re.search(r"\bMSR ([0-9a-f]+)", monitor.hmp("info registers"))
+            space = "kernel" if msr and not int(msr.group(1), 16) & 0x10 else "current"
             # with five levels QEMU 10.0 prints nothing, or is busy for minutes
             five = any(vcpu.get("cr4", 0) >> 12 & 1 for vcpu in printed(monitor, r"\b(CR4)=([0-9a-f]+)"))
             asked = ("info tlb",) if five else ("info tlb", "info mem")
             said = [monitor.hmp(line) for line in asked if SPACES[arch] is x86]
-        elf = elf_reader.Elf(path)
         check_pairs(report, name, elf, known)
         check_memory(report, name, elf, ram)
         if said:
@@ -457,7 +484,7 @@ def run(report, name):
         check_drgn(report, name, arch, plain, ram, known, elf, vmlinux)
         check_contested(report, name, path, ram, known.runs, known.owned)
         check_contested(report, name + ", --paging-cpu 1 first", last, ram, known.runs, known.owned_by_last)
-        check_walk(report, name, guest, known)
+        check_walk(report, name, guest, known, space)
         if name == "x86_64":
             check_many_segments(report, name, ram, where, plain, vmlinux)
 
