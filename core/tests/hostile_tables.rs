@@ -9,6 +9,7 @@ mod hostile;
 
 use std::io::Cursor;
 use std::sync::Arc;
+use std::time::Instant;
 
 use guestdump_core::arch::paging::mappings::{Excess, Limits};
 use guestdump_core::format::{self, read};
@@ -51,10 +52,12 @@ fn most_entries(case: &Case) -> u64 {
 fn the_work_is_that_of_the_tables_that_are_there() {
     for case in CASES {
         let guest = case.guest();
+        let start = Instant::now();
         let (whole, segments, mapped) = plan(&guest, Wanted::default().max_segments);
+        let time = start.elapsed();
         let most = most_entries(case);
         eprintln!(
-            "{}: {} entries of at most {most}, {} tables held, {} segments",
+            "{}: {} entries of at most {most}, {} tables held, {} segments, {time:.1?}",
             case.name,
             mapped.entries_read,
             mapped.tables_held,

@@ -34,6 +34,7 @@ GUESTS = {
     "s390x": ("s390x", {}),
     "ppc64le": ("ppc64le", {}),
     "ppc64le-hashed": ("ppc64le", {"MACHINE_OVERRIDE": "powernv8", "CPU_OVERRIDE": "power8", "MB": 1024}),
+    "ppc64le-hashed-power9": ("ppc64le", {"MACHINE_OVERRIDE": "powernv9", "CPU_OVERRIDE": "power9", "APPEND": "disable_radix", "MB": 1024}),
 }
 ADDRESSES = 16          # a table is described for so many of its addresses (guestdump dump --help)
 UNMAPPED = 1 << 63      # 64-bit files have memory that nothing maps at its physical address and this
@@ -169,16 +170,18 @@ def ppc64(ram, monitor, symbols):
 
 
 def ppc64_hashed(ram, monitor, symbols):
-    """SDR1 of a machine without a hypervisor, and the SLB as `info tlb` shows that of the current vCPU."""
-    tables_at = re.findall(r"\bSDR1 ([0-9a-f]+)", monitor.hmp("info registers -a"))
-    for number, sdr1 in enumerate(tables_at):
+    """SDR1 of a machine without a hypervisor, or of POWER9 the first partition's, and the SLB as `info tlb` shows it."""
+    registers = monitor.hmp("info registers -a")
+    partitions = re.findall(r"\bPTCR ([0-9a-f]+)", registers)
+    for number, value in enumerate(partitions or re.findall(r"\bSDR1 ([0-9a-f]+)", registers)):
+        sdr1 = ram.words(int(value, 16) & 0x0ffffffffffff000, 1, ">Q")[0] if partitions else int(value, 16)
         said = monitor.cmd("human-monitor-command", command_line="info tlb", cpu_index=number).replace("\r\n", "\n")
         rows = re.findall(r"^\d+\s+0x([0-9a-f]+)\s+0x([0-9a-f]+)$", said, re.M)
-        yield number, False, tables.ppc64_hashed(ram, int(sdr1, 16), [(int(esid, 16), int(vsid, 16)) for esid, vsid in rows])
+        yield number, False, tables.ppc64_hashed(ram, sdr1, [(int(esid, 16), int(vsid, 16)) for esid, vsid in rows], bool(partitions))
 
 
 SPACES = {"x86_64": x86, "i386-pae": x86, "i386": x86, "aarch64": aarch64, "s390x": s390x, "ppc64le": ppc64,
-          "ppc64le-hashed": ppc64_hashed}
+          "ppc64le-hashed": ppc64_hashed, "ppc64le-hashed-power9": ppc64_hashed}
 
 
 def kernels_half(arch, ram, monitor, facts):
@@ -328,7 +331,7 @@ print(bad)
 
 def check_drgn(report, name, arch, plain, ram, known, elf, vmlinux):
     """drgn goes through the kernel's tables itself, in a dump without virtual addresses."""
-    if arch.startswith("i386") or name.endswith("hashed"):
+    if arch.startswith("i386") or "hashed" in name:
         return print("     %s: drgn has no page walk for it" % name)
     # on s390x the kernel's space is the one whose table is swapper_pg_dir: the lowest addresses are its own
     half = [load for load in elf.loads if load.p_vaddr >> 63 and load.p_vaddr >> 60 != 8] if arch != "s390x" else \

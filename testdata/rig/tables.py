@@ -164,8 +164,9 @@ def ppc64(ram, process_table, pid):
         yield from directory(root & 0x0fffffffffffff00, root & 31, width, base, ())
 
 
-def ppc64_hashed(ram, sdr1, slb):
-    """A hashed table, through the segments of the SLB: [(ESID and V, VSID and the rest)], as `slbmte` takes them."""
+def ppc64_hashed(ram, sdr1, slb, isa3=False):
+    """A hashed table, through the segments of the SLB: [(ESID and V, VSID and the rest)], as `slbmte` takes them.  ISA 3.0 has B
+    of an entry in its second doubleword."""
     segments = collections.defaultdict(list)
     for esid, vsid in slb:
         large, base = vsid >> 62, {0: 12, 5: 16, 4: 24, 6: 34}[(vsid >> 8 & 1) << 2 | vsid >> 4 & 3]
@@ -175,7 +176,7 @@ def ppc64_hashed(ram, sdr1, slb):
     for group in range(mask + 1):
         words = ram.words(origin + group * 128, 16, ">Q")
         for high, low in zip(words[::2], words[1::2]):
-            large, avpn = high >> 62, high >> 7 & (1 << 55) - 1
+            large, avpn = low >> 58 & 3 if isa3 else high >> 62, high >> 7 & (1 << 55) - 1
             shift = 40 if large else 28
             vsid = avpn >> shift - 23
             for first, base in segments.get((large, vsid), ()) if high & 1 else ():
@@ -187,7 +188,7 @@ def ppc64_hashed(ram, sdr1, slb):
                 page = short << left_out | (hashed ^ spread) & (1 << left_out) - 1 if left_out else short >> base - 23
                 if size and not (spread ^ page ^ hashed) & mask:
                     inside = (page << base) % (1 << size)
-                    yield first + (page << base), (low & 0x0ffffffffffff000) >> size << size | inside, 1 << base, ()
+                    yield first + (page << base), (low & (0x01fffffffffff000 if isa3 else 0x0ffffffffffff000)) >> size << size | inside, 1 << base, ()
 
 
 def hashed_page(base, large, low):

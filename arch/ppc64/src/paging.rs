@@ -297,12 +297,29 @@ pub fn kernel(arch: &'static str, vcpu: &Vcpu) -> Result<Paging, ArchError> {
     if let Some(msr) = get(MSR).filter(|_| get(RADIX_ROOT).is_none() && is_hashed(vcpu) && !is_empty()) {
         return hashed(arch, vcpu, msr & MSR_HV != 0);
     }
-    match vcpu.registers.get(PRTBL).filter(|_| !is_hashed(vcpu)) {
+    match get(PRTBL).filter(|prtbl| *prtbl != 0 && !is_hashed(vcpu)) {
         Some(prtbl) => {
             let Radix { form, mut roots } = process_table(prtbl, 0);
             roots.retain(|root| root.virt.first().0 >> 62 == 3);
             Ok(Paging::Radix(Radix { form, roots }))
         }
-        None => paging(arch, vcpu),
+        None => match paging(arch, vcpu)? {
+            Paging::Off => behind_real_mode(arch, vcpu),
+            on => Ok(on),
+        },
+    }
+}
+
+/// How a vCPU in real mode, of which neither tree nor table is known, translates the kernel's addresses otherwise: not at all, if
+/// the registers that could say so are known.
+fn behind_real_mode(arch: &'static str, vcpu: &Vcpu) -> Result<Paging, ArchError> {
+    let lacks = |reg| vcpu.registers.get(reg).is_none();
+    let is_guest = vcpu.registers.get(MSR).is_some_and(|msr| msr & MSR_HV == 0);
+    let needed_for = "translation of the kernel's addresses";
+    let unknown = |register| Err(ArchError::RegisterUnknown { arch, vcpu: vcpu.id, register, needed_for });
+    match lacks(RADIX_ROOT) {
+        true if lacks(LPCR) => unknown("lpcr"),
+        true if is_guest && lacks(PRTBL) => unknown("prtbl"),
+        _ => Ok(Paging::Off),
     }
 }

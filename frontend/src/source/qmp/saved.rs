@@ -150,7 +150,7 @@ mod tests {
     /// What two vCPUs know then, of whom one knows a register already.
     fn known(state: &[u8]) -> (Vec<&'static str>, Vec<[Option<u64>; 3]>) {
         let mut vcpus: Vec<Vcpu> = (0..2).map(|id| Vcpu { id, registers: Registers::unknown(DEFS) }).collect();
-        vcpus[1].registers.set(vcpus[1].registers.find("table").unwrap(), 5);
+        vcpus[1].registers.set_named("table", &[5]).unwrap();
         let found = set(state, &wanted(&vcpus), &mut vcpus);
         let names = ["table", "slb0", "slb1"];
         (found, vcpus.iter().map(|vcpu| names.map(|name| vcpu.registers.get_named(name))).collect())
