@@ -5,7 +5,7 @@ use core::fmt;
 use thiserror::Error;
 
 use crate::abi::{CAbi, Class, Endian};
-use crate::addr::PhysRange;
+use crate::addr::{PhysAddr, PhysRange};
 use crate::linux::{KernelFacts, LinuxLayout};
 use crate::note::NoteKind;
 use crate::paging::Paging;
@@ -110,6 +110,8 @@ pub enum ArchError {
 pub struct Space {
     /// Name: "current", "home".
     pub name: &'static str,
+    /// Whether it is the kernel's alone: a vCPU has others at the same addresses, or none of its own.
+    pub kernel: bool,
     /// Its translation, or why it is not known.
     pub paging: Result<Paging, ArchError>,
 }
@@ -146,10 +148,18 @@ pub trait Arch: fmt::Debug + Send + Sync + 'static {
         self.paging(vcpu)
     }
 
+    /// How the kernel's own half of the addresses is translated by the table at `root`, with what else the vCPU's registers
+    /// say. `None` where the kernel has no half of its own in them, or nobody hides it from a vCPU in user mode (page-table
+    /// isolation of Linux).
+    fn kernel_tables(&self, vcpu: &Vcpu, root: PhysAddr) -> Option<Paging> {
+        let _ = (vcpu, root);
+        None
+    }
+
     /// The address spaces that a vCPU's registers designate, the current one first. Only where there are others besides it
     /// (s390x) or it does not count (firmware of riscv64) is this more than [`Arch::paging`].
     fn spaces(&self, vcpu: &Vcpu) -> Vec<Space> {
-        vec![Space { name: "current", paging: self.paging(vcpu) }]
+        vec![Space { name: "current", kernel: false, paging: self.paging(vcpu) }]
     }
 
     /// What Linux fixes on this architecture.

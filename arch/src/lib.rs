@@ -33,4 +33,4 @@ pub use linux::{KernelFacts, LinearMap, LinuxLayout};
 pub use memory::{Extent, MemoryError, PhysMemory, Presence};
 pub use note::{Content, LayoutFor, NoteKind, NoteLayout, Row};
 pub use paging::{Paging, Spans};
-pub use register::{Reg, RegDef, RegisterError, Registers, Vcpu};
+pub use register::{Reg, RegDef, RegisterError, Registers, Saved, Vcpu};

@@ -6,6 +6,19 @@
 
 use thiserror::Error;
 
+/// Where QEMU's saved device state has a register: as a big-endian integer in a part (a subsection) of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Saved {
+    /// Name of the part.
+    pub part: &'static str,
+    /// Its version: another may have other fields.
+    pub version: u32,
+    /// Bytes of the part before the register.
+    pub offset: u16,
+    /// The section whose part it is, where each vCPU has one, whose instance is the vCPU. The vCPUs share the part otherwise.
+    pub section: Option<&'static str>,
+}
+
 /// One register of an architecture.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RegDef {
@@ -15,8 +28,8 @@ pub struct RegDef {
     pub aliases: &'static [&'static str],
     /// Width in bytes; the largest one where it varies (an SVE Z register: 256).
     pub width: u16,
-    /// The part of QEMU's saved device state that holds it, for one that QEMU tells in no other way.
-    pub saved_as: Option<&'static str>,
+    /// Where QEMU's saved device state has it, for one that QEMU tells in no other way.
+    pub saved_as: Option<Saved>,
 }
 
 impl RegDef {
@@ -32,11 +45,10 @@ impl RegDef {
         Self { name, aliases, width, saved_as: None }
     }
 
-    /// The same register, to be found in a part of QEMU's saved device state: a subsection whose first field it is, as
-    /// eight big-endian bytes. The vCPUs of a machine share it.
+    /// The same register, to be found in QEMU's saved device state.
     #[must_use]
-    pub const fn saved_as(self, part: &'static str) -> Self {
-        Self { saved_as: Some(part), ..self }
+    pub const fn saved_as(self, saved: Saved) -> Self {
+        Self { saved_as: Some(saved), ..self }
     }
 }
 

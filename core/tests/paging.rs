@@ -9,16 +9,20 @@ use std::io::Cursor;
 use std::sync::Arc;
 
 use guestdump_core::arch::paging::mappings::Excess;
-use guestdump_core::arch::{self, Arch, ArchError, Endian, Registers, Vcpu};
+use guestdump_core::arch::paging::walk::Walker;
+use guestdump_core::arch::{self, Arch, ArchError, Endian, PhysAddr, Registers, Vcpu, VirtAddr};
 use guestdump_core::block::{BlockKind, Bytes};
-use guestdump_core::format::read::{self, Dump};
+use guestdump_core::format::read;
 use guestdump_core::format::{self, elf};
 use guestdump_core::guest::Guest;
-use guestdump_core::plan::mapped::{ADDRESSES, MAX_SEGMENTS, Mapped};
+use guestdump_core::plan::mapped::{ADDRESSES, Hidden, MAX_SEGMENTS, Mapped, Wanted};
 use guestdump_core::plan::segments::Segment;
 use guestdump_core::plan::{Body, Plan, PlanError, PlanOptions};
 use guestdump_core::run::{RunOptions, Unobserved, run};
 use guestdump_core::sink::Seekable;
+use guestdump_core::vmcoreinfo::{Origin, Vmcoreinfo};
+
+use common::holds_all;
 
 const PRESENT: u64 = 3;
 
@@ -79,15 +83,12 @@ fn vcpu(arch: &'static dyn Arch, id: u32, root: u64) -> Vcpu {
 }
 
 fn options(max_segments: u32) -> PlanOptions {
+    wanted(Wanted { max_segments, ..Wanted::default() })
+}
+
+fn wanted(wanted: Wanted) -> PlanOptions {
     let format = format::by_name("elf").unwrap();
-    PlanOptions {
-        format,
-        range: None,
-        dump_level: 0,
-        device_memory: false,
-        page_size: None,
-        paging: Some(max_segments),
-    }
+    PlanOptions { format, range: None, dump_level: 0, device_memory: false, page_size: None, paging: Some(wanted) }
 }
 
 fn planned(guest: &Guest, options: &PlanOptions) -> (Vec<Segment>, Mapped) {
@@ -103,20 +104,6 @@ fn written(guest: &Guest, options: &PlanOptions) -> Vec<u8> {
     out
 }
 
-/// Every page of memory, read from the dump by physical address, is the guest's.
-fn holds_all(guest: &Guest, dump: &Dump) {
-    let mut covered = 0;
-    for range in &dump.ranges {
-        let len = usize::try_from(range.len()).unwrap();
-        let (mut ours, mut theirs) = (vec![0; len], vec![1; len]);
-        assert!(guest.memory.read(range.start(), &mut ours).unwrap());
-        assert!(dump.memory.read(range.start(), &mut theirs).unwrap());
-        assert!(ours == theirs, "memory {range} differs");
-        covered += range.len();
-    }
-    assert_eq!(covered, guest.blocks.iter().map(|block| block.range.len()).sum::<u64>());
-}
-
 fn pairs(segments: &[Segment]) -> BTreeSet<(u64, u64)> {
     let pages = |segment: &Segment| {
         let (virt, phys) = (segment.virt, segment.phys.start().0);
@@ -125,6 +112,8 @@ fn pairs(segments: &[Segment]) -> BTreeSet<(u64, u64)> {
     let all: Vec<_> = segments.iter().flat_map(pages).collect();
     let set: BTreeSet<_> = all.iter().copied().collect();
     assert_eq!(set.len(), all.len(), "a pair twice");
+    let addresses: BTreeSet<_> = all.iter().map(|pair| pair.0).collect();
+    assert_eq!(addresses.len(), all.len(), "an address twice");
     set
 }
 
@@ -141,15 +130,26 @@ fn the_union_of_all_vcpus_and_the_rest() {
         ram.map(root, 0xffff_8880_0000_1000, 0xfee0_0000);
     }
     let guest = ram.guest(&roots);
-    let (segments, mapped) = planned(&guest, &options(MAX_SEGMENTS));
-    let mapped_pairs: BTreeSet<_> = pairs(&segments).into_iter().filter(|pair| pair.0 != pair.1 + (1 << 63)).collect();
-    let wanted =
-        [(0x40_0000, 0x20_000), (0x40_0000, 0x21_000), (0x40_1000, 0x22_000), (0xffff_8880_0000_0000, 0x23_000)];
-    assert_eq!(mapped_pairs, BTreeSet::from(wanted));
-    assert_eq!((mapped.mapped_bytes, mapped.unmapped_bytes), (4 * 4096, 60 * 4096));
-    assert_eq!((mapped.outside_bytes, mapped.left_out_bytes, mapped.spaces), (2 * 4096, 0, 2));
-    // 0x21000 follows 0x20000, but 0x400000 does not follow itself; 0x401000 -> 0x22000 goes on from 0x400000 -> 0x21000.
-    assert_eq!((mapped.mappings, mapped.rest), (3, 2));
+    let of = |vcpu| {
+        let (segments, mapped) = planned(&guest, &wanted(Wanted { vcpu, ..Wanted::default() }));
+        let pairs = pairs(&segments).into_iter().filter(|pair| pair.0 != pair.1 + (1 << 63));
+        (pairs.collect::<BTreeSet<_>>(), mapped)
+    };
+    let common = [(0x40_1000, 0x22_000), (0xffff_8880_0000_0000, 0x23_000)];
+    for (vcpu, shown, hidden) in [(None, 0, 1), (Some(0), 0, 1), (Some(1), 1, 0)] {
+        let own = [0x20_000, 0x21_000];
+        let (pairs, mapped) = of(vcpu);
+        assert_eq!(pairs, BTreeSet::from([(0x40_0000, own[shown]), common[0], common[1]]));
+        assert_eq!((mapped.mapped_bytes, mapped.unmapped_bytes), (3 * 4096, 61 * 4096));
+        assert_eq!((mapped.outside_bytes, mapped.left_out_bytes, mapped.spaces), (2 * 4096, 0, 2));
+        // What is shown at 0x400000 and the page behind it are one where that goes on from it.
+        assert_eq!((mapped.mappings, mapped.rest), (if shown == 1 { 2 } else { 3 }, if shown == 1 { 2 } else { 3 }));
+        let (virt, phys, kept) = (VirtAddr(0x40_0000), PhysAddr(own[hidden]), PhysAddr(own[shown]));
+        let first = Hidden { vcpu: hidden as u32, space: "current", virt, phys, kept };
+        assert_eq!((mapped.hidden_bytes, mapped.hidden.count, mapped.hidden.first), (4096, 1, Some(first)));
+    }
+    let absent = wanted(Wanted { vcpu: Some(2), ..Wanted::default() });
+    assert_eq!(Plan::new(&guest, &absent).unwrap_err(), PlanError::NoVcpu { vcpu: 2, vcpus: 2 });
     holds_all(&guest, &read::open(Arc::new(written(&guest, &options(MAX_SEGMENTS)))).unwrap());
 }
 
@@ -249,4 +249,62 @@ fn without_translation_the_dump_is_the_plain_one() {
     guest.vcpus[0].registers.set(cr0, 1);
     let plain = PlanOptions { paging: None, ..options(MAX_SEGMENTS) };
     assert!(written(&guest, &plain) == written(&guest, &options(MAX_SEGMENTS)));
+}
+
+/// Top-byte-ignore of either half of AArch64: an address of a dump has no tag, one that is asked for may have any.
+#[test]
+fn tags_are_in_no_address_of_a_dump() {
+    let (arch, endian) = (arch::by_name("aarch64").unwrap().0, Endian::Little);
+    let mut ram = Ram::new(64);
+    let (low, high) = (0x40_0000, 0xffff_8000_0123_4000);
+    ram.map(0x1000, low, 0x20_000);
+    ram.map(0x1f_000, high, 0x21_000);
+    let roots = [0x1000, 0x1f_000];
+    let bytes = ram.bytes;
+    for tbi in 0..4_u64 {
+        let parts = vec![(0, BlockKind::Ram, bytes.len() as u64, Box::new(Bytes(bytes.clone())) as Box<_>)];
+        let mut guest = common::guest(arch, endian, parts);
+        let mut registers = Registers::unknown(arch.registers());
+        let tcr = 16 | 16 << 16 | 2 << 30 | 5 << 32 | tbi << 37;
+        for (name, value) in [("sctlr_el1", 1), ("tcr_el1", tcr), ("ttbr0_el1", roots[0]), ("ttbr1_el1", roots[1])] {
+            registers.set_named(name, &value.to_le_bytes()).unwrap();
+        }
+        guest.vcpus = vec![Vcpu { id: 0, registers }];
+        let paging = arch.paging(&guest.vcpus[0]).unwrap();
+        let mut walker = Walker::new(&paging, guest.memory.as_ref());
+        let mut at = |virt: u64| walker.translate(VirtAddr(virt)).unwrap().map(|phys| phys.0);
+        // Bit 55 says which half an address is in.
+        for tag in [0x01, 0x7f, 0xab, 0xfe] {
+            let tagged = |virt: u64| virt & !(0xff << 56) | tag << 56;
+            assert_eq!(at(tagged(low) + 5), (tbi & 1 != 0).then_some(0x20_005), "TBI {tbi}, tag {tag:#x}");
+            assert_eq!(at(tagged(high) + 5), (tbi & 2 != 0).then_some(0x21_005), "TBI {tbi}, tag {tag:#x}");
+        }
+        assert_eq!([at(low), at(high)], [Some(0x20_000), Some(0x21_000)]);
+        let (segments, _) = planned(&guest, &options(MAX_SEGMENTS));
+        let mapped: BTreeSet<_> = pairs(&segments).into_iter().filter(|pair| pair.0 != pair.1 + (1 << 63)).collect();
+        assert_eq!(mapped, BTreeSet::from([(low, 0x20_000), (high, 0x21_000)]));
+    }
+}
+
+/// Page-table isolation: while user mode runs, the tables of a vCPU have next to nothing of the kernel. The kernel's own are found
+/// by VMCOREINFO, and taken if they map themselves.
+#[test]
+fn the_kernel_is_there_where_no_vcpu_maps_it() {
+    let mut ram = Ram::new(64);
+    let (swapper, image, linear) = (0x1f_000, 0xffff_ffff_8001_f000, 0xffff_8880_0000_0000);
+    ram.map(0x1000, 0x40_0000, 0x20_000);
+    ram.map(swapper, image, swapper);
+    ram.map(swapper, linear, 0x23_000);
+    // Not the kernel's half.
+    ram.map(swapper, 0x50_0000, 0x24_000);
+    let mut guest = ram.guest(&[0x1000]);
+    let user = (0x40_0000, 0x20_000);
+    for (symbol, kernel) in [(image, vec![(image, swapper), (linear, 0x23_000)]), (image + 0x1000, vec![])] {
+        let text = format!("OSRELEASE=6.1.0\nNUMBER(phys_base)=0\nSYMBOL(swapper_pg_dir)={symbol:x}\n");
+        guest.vmcoreinfo = Some(Vmcoreinfo::new(text.into_bytes(), Origin::Given));
+        let (segments, mapped) = planned(&guest, &options(MAX_SEGMENTS));
+        let found: BTreeSet<_> = pairs(&segments).into_iter().filter(|pair| pair.0 != pair.1 + (1 << 63)).collect();
+        assert_eq!(found, kernel.iter().copied().chain([user]).collect());
+        assert_eq!(mapped.spaces, if kernel.is_empty() { 1 } else { 2 });
+    }
 }

@@ -350,6 +350,8 @@ fn levels_and_shared_pages_change_the_size_and_not_the_memory() {
 fn paging_needs_elf_and_says_what_bounds_it() {
     dump_refused(&["--paging", "--format", "kdump-zlib"], 2, "paging with format kdump-zlib: only ELF files");
     dump_refused(&["--max-segments", "9"], 2, "--max-segments 9 without --paging");
+    dump_refused(&["--paging-cpu", "1"], 2, "--paging-cpu 1 without --paging");
+    dump_refused(&["--paging", "--paging-cpu", "9"], 2, "no vCPU 9: the guest has 2");
     dump_refused(&["--paging", "--max-segments", "1"], 2, "at most 1 segments: the memory alone needs");
     dump_refused(&["--paging", "--max-segments", "4G"], 2, "--max-segments 4294967296: an ELF file counts");
     let folder = tempfile::tempdir().unwrap();

@@ -2,9 +2,10 @@
 
 Each yields leaves: (virtual address, physical address, size, tables on the way as a tuple of (level, table, first virtual address)).
 Intel SDM volume 3 chapter 4; Arm ARM D8; z/Architecture Principles of Operation chapter 3, "Dynamic Address Translation"; Power ISA
-3.0B book III chapter 5.7.
+3.0B book III chapter 5.7; Power ISA 2.07B book III-S chapter 5.7 for hashed tables.
 """
 import bisect
+import collections
 import mmap
 import struct
 
@@ -17,7 +18,7 @@ class Ram:
     def __init__(self, path, pieces):
         with open(path, "rb") as f:
             self.map = mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ)
-        self.pieces = sorted(pieces)
+        self.path, self.pieces = path, sorted(pieces)
         self.starts = [piece[0] for piece in self.pieces]
 
     def read(self, at, size):
@@ -161,3 +162,38 @@ def ppc64(ram, process_table, pid):
         root, = ram.words(process_table + 16 * number, 1, ">Q")
         width = 31 + ((root >> 61 & 3) << 3 | root >> 5 & 7)
         yield from directory(root & 0x0fffffffffffff00, root & 31, width, base, ())
+
+
+def ppc64_hashed(ram, sdr1, slb, isa3=False):
+    """A hashed table, through the segments of the SLB: [(ESID and V, VSID and the rest)], as `slbmte` takes them.  ISA 3.0 has B
+    of an entry in its second doubleword."""
+    segments = collections.defaultdict(list)
+    for esid, vsid in slb:
+        large, base = vsid >> 62, {0: 12, 5: 16, 4: 24, 6: 34}[(vsid >> 8 & 1) << 2 | vsid >> 4 & 3]
+        shift, vsid = (40, vsid >> 24 & (1 << 38) - 1) if large else (28, vsid >> 12 & (1 << 50) - 1)
+        segments[large, vsid].append((esid >> shift << shift, base))
+    origin, mask = sdr1 & 0x0ffffffffffc0000, (1 << 11 + (sdr1 & 31)) - 1
+    for group in range(mask + 1):
+        words = ram.words(origin + group * 128, 16, ">Q")
+        for high, low in zip(words[::2], words[1::2]):
+            large, avpn = low >> 58 & 3 if isa3 else high >> 62, high >> 7 & (1 << 55) - 1
+            shift = 40 if large else 28
+            vsid = avpn >> shift - 23
+            for first, base in segments.get((large, vsid), ()) if high & 1 else ():
+                size = hashed_page(base, high >> 2 & 1, low)
+                # what of the page's number the entry leaves out is in the hash
+                short, left_out = avpn & (1 << shift - 23) - 1, max(0, 23 - base)
+                spread = vsid ^ vsid << 25 if large else vsid
+                hashed = ~group if high >> 1 & 1 else group
+                page = short << left_out | (hashed ^ spread) & (1 << left_out) - 1 if left_out else short >> base - 23
+                if size and not (spread ^ page ^ hashed) & mask:
+                    inside = (page << base) % (1 << size)
+                    yield first + (page << base), (low & (0x01fffffffffff000 if isa3 else 0x0ffffffffffff000)) >> size << size | inside, 1 << base, ()
+
+
+def hashed_page(base, large, low):
+    """Size of a page as a power of two: bit L of an entry and, in the low bits of its address, LP."""
+    encodings = {12: ((16, 4, 7), (24, 8, 0x38)), 16: ((16, 4, 1), (24, 8, 8)), 24: ((24, 8, 0),), 34: ((34, 8, 3),)}
+    if not large:
+        return 12 if base == 12 else None
+    return next((size for size, bits, value in encodings[base] if low >> 12 & (1 << bits) - 1 == value), None)

@@ -7,7 +7,7 @@ pub mod registers;
 
 use guestdump_arch::{
     Arch, ArchError, CAbi, Class, DumpInfo, Endian, GuestFacts, Identity, KernelFacts, LinuxLayout, NoteKind, Paging,
-    RegDef, Vcpu,
+    PhysAddr, RegDef, Vcpu,
 };
 
 /// EM_AARCH64.
@@ -88,6 +88,10 @@ impl Arch for AArch64 {
 
     fn paging(&self, vcpu: &Vcpu) -> Result<Paging, ArchError> {
         paging::paging(IDENTITY.name, vcpu)
+    }
+
+    fn kernel_tables(&self, vcpu: &Vcpu, root: PhysAddr) -> Option<Paging> {
+        paging::kernel_tables(IDENTITY.name, vcpu, root)
     }
 
     fn linux(&self) -> Option<&'static dyn LinuxLayout> {

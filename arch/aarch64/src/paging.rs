@@ -443,3 +443,14 @@ pub fn paging(arch: &'static str, vcpu: &Vcpu) -> Result<Paging, ArchError> {
     form.features |= if regime.two_halves { 0 } else { ONE_LEVEL };
     Ok(Paging::Radix(Radix { form, roots }))
 }
+
+/// The high half by another table than that of TTBR1, for EL1: Linux with page-table isolation has one with little of the kernel
+/// there while EL0 runs.
+pub fn kernel_tables(arch: &'static str, vcpu: &Vcpu, root: PhysAddr) -> Option<Paging> {
+    let mut vcpu = vcpu.clone();
+    // Bits 51:48 of an address of 52 bits are bits 5:2 of the register.
+    vcpu.registers.set(TTBR1_EL1, (root.0 & bits(0, 47)) | (root.0 >> 48 & 0xf) << 2);
+    let Ok(Paging::Radix(mut radix)) = paging(arch, &vcpu) else { return None };
+    radix.roots.retain(|root| root.virt.first().0 >> 63 == 1);
+    Some(Paging::Radix(radix))
+}

@@ -11,7 +11,7 @@ use guestdump_arch::conformance::tables::Told;
 use guestdump_arch::conformance::{Random, TestMemory, check_walks, describe};
 use guestdump_arch::paging::walk::Walker;
 use guestdump_arch::paging::{Paging, Target};
-use guestdump_arch::{Arch, ArchError, Endian, Registers, Vcpu, VirtAddr};
+use guestdump_arch::{Arch, ArchError, Endian, PhysAddr, Registers, Vcpu, VirtAddr};
 
 const FIXTURES: [&str; 4] = ["aarch64_4k.txt", "aarch64_16k.txt", "aarch64_64k.txt", "aarch64_52bit.txt"];
 
@@ -101,7 +101,7 @@ fn sparse(scheme: Scheme, rng: &mut Random) -> Tables {
     let mut tables = Tables::random(scheme, rng);
     tables.ram.clear();
     // Sizes that need three levels and more, whatever the granule is.
-    tables.regime.tcr = tables.regime.tcr & !0x60_003f_003f | 16 | 17 << 16;
+    tables.regime.tcr = tables.regime.tcr & !0x60_00bf_00bf & !(1 << 23) | 16 | 17 << 16;
     (tables.regime.ttbr0, tables.regime.ttbr1) = (0x10_0000, 0x20_0000);
     let mut open = vec![(0x10_0000, 0), (0x20_0000, 0)];
     for n in 0..10 {
@@ -236,6 +236,24 @@ fn each_register_that_is_missing_is_named() {
     };
     assert_eq!(without(1 << 7, "ttbr0_el1"), ["-", "0xbffff123"]);
     assert_eq!(without(1 << 23, "ttbr1_el1"), ["0x40000123", "-"]);
+}
+
+/// By another table than TTBR1's, and the high half alone.
+#[test]
+fn the_kernels_half_by_another_table() {
+    let mut memory = TestMemory::default();
+    memory.put_int(0x3000 + 0xff8, 8, Endian::Little, 0xc000_0701);
+    let mut vcpu = Vcpu { id: 3, registers: Registers::unknown(ARCH.registers()) };
+    for (name, value) in EL1 {
+        vcpu.registers.set_named(name, &value.to_le_bytes()).unwrap();
+    }
+    let paging = ARCH.kernel_tables(&vcpu, PhysAddr(0x3000)).unwrap();
+    let mut walker = Walker::new(&paging, &memory);
+    assert_eq!(walker.translate(VirtAddr(0xffff_ffff_ffff_f123)).unwrap(), Some(PhysAddr(0xffff_f123)));
+    let Paging::Radix(radix) = &paging else { panic!() };
+    assert_eq!(radix.roots.iter().map(|root| root.virt.first().0).collect::<Vec<_>>(), [0xffff_ff80_0000_0000]);
+    vcpu.registers.set_named("sctlr_el1", &[0]).unwrap();
+    assert!(ARCH.kernel_tables(&vcpu, PhysAddr(0x3000)).is_none());
 }
 
 #[test]

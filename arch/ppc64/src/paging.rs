@@ -274,28 +274,52 @@ pub fn paging(arch: &'static str, vcpu: &Vcpu) -> Result<Paging, ArchError> {
 
 /// The space that the vCPU is in; and the kernel's, where it is in real mode or the process is not known.
 pub fn spaces(arch: &'static str, vcpu: &Vcpu) -> Vec<Space> {
-    let mut spaces = vec![Space { name: "current", paging: paging(arch, vcpu) }];
+    let mut spaces = vec![Space { name: "current", kernel: false, paging: paging(arch, vcpu) }];
     let translates = spaces.iter().any(|space| space.paging.as_ref().is_ok_and(Paging::is_on));
     if let (false, Ok(paging)) = (translates, kernel(arch, vcpu))
         && paging.is_on()
     {
-        spaces.push(Space { name: "kernel", paging: Ok(paging) });
+        // The segments of the SLB are the kernel's and the process's.
+        spaces.push(Space { name: "kernel", kernel: paging.radix().is_some(), paging: Ok(paging) });
     }
     spaces
 }
 
 /// How the kernel's addresses, quadrant 3, are translated whatever the vCPU runs: with the process table that needs no PIDR,
-/// which QEMU 7.2 does not tell.
+/// which QEMU 7.2 does not tell. Of a hashed table the SLB counts in real mode too, in which each interrupt starts: it is as the
+/// kernel has left it. Firmware has no valid entries.
 ///
 /// # Errors
 /// As [`paging`], where the process table is not known.
 pub fn kernel(arch: &'static str, vcpu: &Vcpu) -> Result<Paging, ArchError> {
-    match vcpu.registers.get(PRTBL).filter(|_| !is_hashed(vcpu)) {
+    let get = |reg| vcpu.registers.get(reg);
+    let is_empty = || Hashed::segments(&vcpu.registers).is_some_and(|segments| segments.is_empty());
+    if let Some(msr) = get(MSR).filter(|_| get(RADIX_ROOT).is_none() && is_hashed(vcpu) && !is_empty()) {
+        return hashed(arch, vcpu, msr & MSR_HV != 0);
+    }
+    match get(PRTBL).filter(|prtbl| *prtbl != 0 && !is_hashed(vcpu)) {
         Some(prtbl) => {
             let Radix { form, mut roots } = process_table(prtbl, 0);
             roots.retain(|root| root.virt.first().0 >> 62 == 3);
             Ok(Paging::Radix(Radix { form, roots }))
         }
-        None => paging(arch, vcpu),
+        None => match paging(arch, vcpu)? {
+            Paging::Off => behind_real_mode(arch, vcpu),
+            on => Ok(on),
+        },
+    }
+}
+
+/// How a vCPU in real mode, of which neither tree nor table is known, translates the kernel's addresses otherwise: not at all, if
+/// the registers that could say so are known.
+fn behind_real_mode(arch: &'static str, vcpu: &Vcpu) -> Result<Paging, ArchError> {
+    let lacks = |reg| vcpu.registers.get(reg).is_none();
+    let is_guest = vcpu.registers.get(MSR).is_some_and(|msr| msr & MSR_HV == 0);
+    let needed_for = "translation of the kernel's addresses";
+    let unknown = |register| Err(ArchError::RegisterUnknown { arch, vcpu: vcpu.id, register, needed_for });
+    match lacks(RADIX_ROOT) {
+        true if lacks(LPCR) => unknown("lpcr"),
+        true if is_guest && lacks(PRTBL) => unknown("prtbl"),
+        _ => Ok(Paging::Off),
     }
 }

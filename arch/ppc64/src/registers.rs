@@ -15,10 +15,17 @@
 //! `slb0` to `slb63` are the entries of the segment lookaside buffer: the high eight bytes as RB of `slbmte` has them, with
 //! ESID and V, the low eight as RS. Entries that a source does not name are not valid, if it names one.
 //!
-//! QEMU's gdbstub has no `prtbl`, its saved device state has (observed with QEMU 10.0.2 and Linux 6.1 on pseries:
-//! 800000001e00000c, where bit 63 says that the tables are radix trees).
+//! QEMU's gdbstub has neither `prtbl` nor the SLB, its saved device state has (observed with QEMU 10.0.2 and Linux 6.1. On
+//! pseries, `spapr_patb_entry`: 800000001e00000c, where bit 63 says that the tables are radix trees. On powernv8, `cpu/slb`: for
+//! each of 64 entries what the monitor's `info tlb` calls ESID, and VSID).
 
-use guestdump_arch::{Reg, RegDef};
+use guestdump_arch::{Reg, RegDef, Saved};
+
+const PROCESS_TABLE: Saved = Saved { part: "spapr_patb_entry", version: 1, offset: 0, section: None };
+
+const fn slb_entry(number: u16) -> Saved {
+    Saved { part: "cpu/slb", version: 2, offset: 16 * number, section: Some("cpu") }
+}
 
 /// The list: numbered registers with a name of each, then the others.
 macro_rules! ppc64_registers {
@@ -29,7 +36,7 @@ macro_rules! ppc64_registers {
             $(RegDef::new(concat!("vs", $n, "h"), 8),)*
             $(RegDef::aliased(concat!("vr", $n), &[concat!("vs", $as_vs)], 16),)*
             $($others,)*
-            $(RegDef::new(concat!("slb", $slb), 16),)*
+            $(RegDef::new(concat!("slb", $slb), 16).saved_as(slb_entry($slb)),)*
         ]
     };
 }
@@ -62,7 +69,7 @@ pub static REGISTERS: &[RegDef] = ppc64_registers!(
     RegDef::new("lpcr", 8),
     RegDef::new("ptcr", 8),
     RegDef::aliased("pidr", &["pid"], 4),
-    RegDef::new("prtbl", 8).saved_as("spapr_patb_entry"),
+    RegDef::new("prtbl", 8).saved_as(PROCESS_TABLE),
     RegDef::new("radix_root", 8),
     RegDef::new("radix_root_user", 8),
     RegDef::new("sdr1", 8),

@@ -18,13 +18,17 @@ use guestdump_arch::paging::{Hole, Target};
 use guestdump_arch::{Arch, Endian, Paging, PhysAddr, Registers, Vcpu, VirtAddr, VirtRange};
 use guestdump_ppc64::ARCH;
 
-fn paging(registers: &[(String, u128)]) -> Paging {
+fn with(registers: &[(String, u128)]) -> Vcpu {
     let mut vcpu = Vcpu { id: 0, registers: Registers::unknown(ARCH.registers()) };
     for (name, value) in registers {
         let width = vcpu.registers.defs()[usize::from(vcpu.registers.find(name).unwrap().0)].width;
         vcpu.registers.set_named(name, &value.to_le_bytes()[..usize::from(width)]).unwrap();
     }
-    ARCH.paging(&vcpu).unwrap()
+    vcpu
+}
+
+fn paging(registers: &[(String, u128)]) -> Paging {
+    ARCH.paging(&with(registers)).unwrap()
 }
 
 /// The same tables by a partition table at 0x1000, whose entry says their format.
@@ -48,6 +52,27 @@ fn rights(expected: [(bool, bool, bool); 2]) -> String {
         [letter(read, 'r'), letter(write, 'w'), letter(execute, 'x')].iter().collect::<String>()
     };
     format!("{}/{}", one(expected[0]), one(expected[1]))
+}
+
+/// Every interrupt starts in real mode, with the SLB of what it interrupted; firmware has none.
+#[test]
+fn in_real_mode_the_kernel_has_its_segments() {
+    let tables = Tables::random(false, &mut Random(1));
+    let spaces = |changed: &[(&str, Option<u128>)]| {
+        let mut registers = tables.registers();
+        registers.retain(|(name, _)| changed.iter().all(|(other, _)| !name.starts_with(other)));
+        registers.extend(changed.iter().filter_map(|(name, value)| Some(((*name).to_owned(), (*value)?))));
+        let vcpu = with(&registers);
+        let spaces = ARCH.spaces(&vcpu).into_iter().map(|space| (space.name, space.paging));
+        spaces.map(|(name, paging)| (name, paging.map(|paging| paging.is_on()).ok())).collect::<Vec<_>>()
+    };
+    let on = ("current", Some(true));
+    assert_eq!(spaces(&[]), [on]);
+    let (real, off) = (("msr", Some(0x9000_0000_0000_1001)), ("current", Some(false)));
+    assert_eq!(spaces(&[real]), [off, ("kernel", Some(true))]);
+    assert_eq!(spaces(&[real, ("slb", None), ("slb0", Some(0))]), [off]);
+    assert_eq!(spaces(&[real, ("slb", None)]), [off]);
+    assert!(ARCH.kernel_paging(&with(&[("msr".to_owned(), 0), ("lpcr".to_owned(), 0x3_f008)])).is_err());
 }
 
 #[test]

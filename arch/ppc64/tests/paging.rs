@@ -226,6 +226,11 @@ fn the_kernel_needs_no_pid() {
     assert_eq!((root.virt.first().0, root.table), (0xc000_0000_0000_0000, PhysAddr(0x1e00_0000)));
     let hashed = kernel(&[ON, ("lpcr", 0x3_f008), ("prtbl", 0x1000)]).unwrap_err().to_string();
     assert!(hashed.contains("register slb0 of vCPU 0"), "{hashed}");
+    let real = kernel(&[("msr", 0)]).unwrap_err().to_string();
+    assert!(real.contains("register lpcr of vCPU 0"), "{real}");
+    let guest = kernel(&[("msr", 0), RADIX]).unwrap_err().to_string();
+    assert!(guest.contains("register prtbl of vCPU 0"), "{guest}");
+    assert!(matches!(kernel(&[("msr", 0), RADIX, ("prtbl", 0)]), Ok(Paging::Off)));
     let unknown = kernel(&[ON, RADIX]).unwrap_err().to_string();
     assert!(unknown.contains("register prtbl of vCPU 0"), "{unknown}");
 }

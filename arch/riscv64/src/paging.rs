@@ -166,9 +166,9 @@ pub fn paging(arch: &'static str, vcpu: &Vcpu) -> Result<Paging, ArchError> {
 
 /// The space that the vCPU is in; and the kernel's, where the firmware does not translate.
 pub fn spaces(arch: &'static str, vcpu: &Vcpu) -> Vec<Space> {
-    let mut spaces = vec![Space { name: "current", paging: paging(arch, vcpu) }];
+    let mut spaces = vec![Space { name: "current", kernel: false, paging: paging(arch, vcpu) }];
     if vcpu.registers.get(PRIV) == Some(MACHINE) {
-        spaces.push(Space { name: "supervisor", paging: supervisor(arch, vcpu) });
+        spaces.push(Space { name: "supervisor", kernel: false, paging: supervisor(arch, vcpu) });
     }
     spaces
 }

@@ -209,18 +209,22 @@ pub fn home(arch: &'static str, vcpu: &Vcpu) -> Result<Paging, ArchError> {
     space(arch, vcpu, 13)
 }
 
-/// The space that the vCPU is in, then the others that its control registers designate: each once.
+/// The space that the vCPU is in, then the others that its control registers designate: each once. The kernel's is the home space
+/// ([`home`]), whatever else designates it.
 pub fn spaces(arch: &'static str, vcpu: &Vcpu) -> Vec<Space> {
     let current = vcpu.registers.get(PSWM).filter(|psw| psw & PSW_DAT != 0).map(control_of);
     let mut seen: Vec<u64> = current.and_then(|control| vcpu.registers.get(cr(control))).into_iter().collect();
-    let mut spaces = vec![Space { name: "current", paging: paging(arch, vcpu) }];
+    let home = vcpu.registers.get(cr(13));
+    let kernel = home.is_some() && home == seen.first().copied();
+    let mut spaces = vec![Space { name: "current", kernel, paging: paging(arch, vcpu) }];
     for (name, control) in [("primary", 1), ("secondary", 7), ("home", 13)] {
         let asce = vcpu.registers.get(cr(control));
         if Some(control) == current || asce.is_some_and(|asce| seen.contains(&asce)) {
             continue;
         }
         seen.extend(asce);
-        spaces.push(Space { name, paging: space(arch, vcpu, control) });
+        let kernel = asce.is_some() && asce == home;
+        spaces.push(Space { name, kernel, paging: space(arch, vcpu, control) });
     }
     spaces
 }

@@ -327,3 +327,25 @@ fn spaces_of_a_vcpu() {
     let found = spaces(0x0400_0001_8000_0000, &all[..2]);
     assert_eq!(found, [("current", Ok(0x10_0123)), ("secondary", Ok(0x20_0123)), ("home", Err(unknown))]);
 }
+
+/// The home space is the kernel's, in whatever other register it is; a space that is not known is not taken for it.
+#[test]
+fn the_kernels_space_is_the_home_space() {
+    let kernels = |psw: u64, others: &[(&str, u64)]| {
+        let mut registers = Registers::unknown(ARCH.registers());
+        for (name, value) in [("pswm", psw), ("cr0", 0), ("prefix", 0)].iter().chain(others) {
+            registers.set_named(name, &value.to_le_bytes()).unwrap();
+        }
+        let spaces = ARCH.spaces(&Vcpu { id: 1, registers });
+        spaces.into_iter().filter(|space| space.kernel).map(|space| space.name).collect::<Vec<_>>()
+    };
+    let all = [("cr1", 0x1003), ("cr7", 0x2003), ("cr13", 0x3003)];
+    let (primary, home, off) = (0x0400_0001_8000_0000, 0x0400_c001_8000_0000, 0x0000_0001_8000_0000);
+    assert_eq!(kernels(primary, &all), ["home"]);
+    assert_eq!(kernels(home, &all), ["current"]);
+    assert_eq!(kernels(off, &all), ["home"]);
+    let same = [("cr1", 0x3003), ("cr7", 0x2003), ("cr13", 0x3003)];
+    assert_eq!(kernels(primary, &same), ["current"]);
+    assert_eq!(kernels(off, &same), ["primary"]);
+    assert_eq!(kernels(primary, &all[..2]), [""; 0]);
+}

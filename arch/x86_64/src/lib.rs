@@ -6,8 +6,8 @@ pub mod paging;
 pub mod registers;
 
 use guestdump_arch::{
-    Arch, ArchError, CAbi, Class, DumpInfo, Endian, GuestFacts, Identity, LinuxLayout, NoteKind, Paging, PhysRange,
-    RegDef, Vcpu,
+    Arch, ArchError, CAbi, Class, DumpInfo, Endian, GuestFacts, Identity, LinuxLayout, NoteKind, Paging, PhysAddr,
+    PhysRange, RegDef, Vcpu,
 };
 
 /// EM_X86_64.
@@ -63,6 +63,10 @@ impl Arch for X86_64 {
 
     fn paging(&self, vcpu: &Vcpu) -> Result<Paging, ArchError> {
         paging::paging(IDENTITY.name, vcpu)
+    }
+
+    fn kernel_tables(&self, vcpu: &Vcpu, root: PhysAddr) -> Option<Paging> {
+        paging::kernel_tables(IDENTITY.name, vcpu, root)
     }
 
     fn linux(&self) -> Option<&'static dyn LinuxLayout> {

@@ -65,3 +65,13 @@ pub fn paging(arch: &'static str, vcpu: &Vcpu) -> Result<Paging, ArchError> {
     let (cr3, mask) = (need(arch, vcpu, CR3, "cr3")?, address_mask(arch, vcpu)?);
     Ok(behind_a20(vcpu, Paging::Radix(long_mode_tables(cr3, mask, cr4 & CR4_LA57 != 0))))
 }
+
+/// The high half of long mode by another table than that of CR3: Linux with page-table isolation has one with little of the
+/// kernel there while user mode runs.
+pub fn kernel_tables(arch: &'static str, vcpu: &Vcpu, root: PhysAddr) -> Option<Paging> {
+    let is_on = need(arch, vcpu, CR0, "cr0").ok()? & CR0_PG != 0 && long_mode(&vcpu.registers)?;
+    let la57 = need(arch, vcpu, CR4, "cr4").ok()? & CR4_LA57 != 0;
+    let mut radix = long_mode_tables(root.0, address_mask(arch, vcpu).ok()?, la57);
+    radix.roots.retain(|root| root.virt.first().0 >> 63 == 1);
+    is_on.then(|| behind_a20(vcpu, Paging::Radix(radix)))
+}

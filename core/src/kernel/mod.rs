@@ -336,7 +336,7 @@ pub fn own_paging(guest: &Guest) -> Option<Paging> {
     arch.paging(&Vcpu { id: 0, registers }).ok().filter(Paging::is_on)
 }
 
-/// Name of the address space that [`own_paging`] is.
+/// Name of the address space that [`own_paging`] and [`tables`] are.
 pub const OWN_SPACE: &str = "kernel";
 
 /// The address spaces of a vCPU, the kernel's own among them if it is known. It is the first one where the vCPU's
@@ -346,7 +346,8 @@ pub fn spaces(guest: &Guest, vcpu: &Vcpu) -> Vec<Space> {
     let mut spaces = guest.arch.spaces(vcpu);
     if let Some(paging) = own_paging(guest) {
         let known = spaces.iter().any(|space| space.paging.is_ok());
-        spaces.insert(if known { spaces.len() } else { 0 }, Space { name: OWN_SPACE, paging: Ok(paging) });
+        spaces
+            .insert(if known { spaces.len() } else { 0 }, Space { name: OWN_SPACE, kernel: true, paging: Ok(paging) });
     }
     spaces
 }
@@ -361,6 +362,24 @@ fn translate(guest: &Guest, virt: VirtAddr) -> Option<LinearMap> {
     };
     let known = guest.vcpus.iter().filter_map(|vcpu| guest.arch.kernel_paging(vcpu).ok());
     known.filter(Paging::is_on).find_map(|paging| through(&paging)).or_else(|| through(&own_paging(guest)?))
+}
+
+/// The kernel's own tables, which a vCPU in user mode need not have (page-table isolation), and a vCPU that they are shown
+/// for: by the place of `swapper_pg_dir`, if they map that place itself, and the vCPU's other registers; else as [`own_paging`].
+#[must_use]
+pub fn tables(guest: &Guest) -> Option<(&Vcpu, Paging)> {
+    by_registers(guest).or_else(|| Some((guest.vcpus.first()?, own_paging(guest)?)))
+}
+
+fn by_registers(guest: &Guest) -> Option<(&Vcpu, Paging)> {
+    let info = guest.vmcoreinfo.as_ref()?;
+    let virt = info.symbol("swapper_pg_dir")?;
+    let root = kernel_phys(guest, info, virt)?;
+    guest.vcpus.iter().find_map(|vcpu| {
+        let paging = guest.arch.kernel_tables(vcpu, root)?;
+        let found = Walker::new(&paging, guest.memory.as_ref()).translate(virt).ok()?;
+        (found == Some(root)).then_some((vcpu, paging))
+    })
 }
 
 /// The part of the kernel's linear map that this architecture's readers need as `p_vaddr`.

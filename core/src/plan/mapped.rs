@@ -12,16 +12,31 @@ use core::ops::ControlFlow;
 use guestdump_arch::paging::mappings::{Bound, Limits, Mapping, Shared, Visitor};
 use guestdump_arch::paging::survey::Survey;
 use guestdump_arch::paging::walk::WalkError;
-use guestdump_arch::{ArchError, Class, PhysAddr, PhysMemory, PhysRange, Space, Vcpu, VirtRange};
+use guestdump_arch::{ArchError, Class, PhysAddr, PhysMemory, PhysRange, Space, Vcpu, VirtAddr, VirtRange};
 
 use super::PlanError;
 use super::segments::{self, Load};
 use crate::guest::Guest;
 use crate::kernel;
-use pieces::{Pieces, Push};
+use pieces::{Full, Pieces};
 
 /// PT_LOADs that a dump has at most, where the user says nothing: 56 MiB of program headers.
 pub const MAX_SEGMENTS: u32 = 1 << 20;
+
+/// What is wanted of a dump with virtual addresses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Wanted {
+    /// PT_LOADs that it has at most.
+    pub max_segments: u32,
+    /// Whose memory an address has that vCPUs have other memory at; the first vCPU's, where it is `None`.
+    pub vcpu: Option<u32>,
+}
+
+impl Default for Wanted {
+    fn default() -> Self {
+        Self { max_segments: MAX_SEGMENTS, vcpu: None }
+    }
+}
 
 /// A table that tables lead to at more addresses than this is described for so many. Linux has some with thousands: the
 /// 65,536 aliases of one page for espfix (x86_64), the shadow of memory without objects (KASAN). Tables that lead to
@@ -67,6 +82,21 @@ impl<T> Counted<T> {
     }
 }
 
+/// Memory that is not found by its virtual address, because an earlier space has other memory there.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Hidden {
+    /// The vCPU that has it there.
+    pub vcpu: u32,
+    /// The address space.
+    pub space: &'static str,
+    /// The address.
+    pub virt: VirtAddr,
+    /// What it has there.
+    pub phys: PhysAddr,
+    /// What the dump has there.
+    pub kept: PhysAddr,
+}
+
 /// What tables say of a dump's memory.
 #[derive(Clone, Debug, Default)]
 pub struct Mapped {
@@ -82,6 +112,10 @@ pub struct Mapped {
     pub outside_bytes: u64,
     /// Bytes of virtual addresses that lead to memory that this dump leaves out.
     pub left_out_bytes: u64,
+    /// Bytes of virtual addresses that have other memory of an earlier space.
+    pub hidden_bytes: u64,
+    /// The runs of them.
+    pub hidden: Counted<Hidden>,
     /// Tables at further addresses, which are not described.
     pub shared: Counted<Shared>,
     /// Tables that are not in RAM: the addresses that they would translate.
@@ -96,6 +130,8 @@ pub struct Mapped {
     pub entries_read: u64,
     /// vCPUs that do not tell their tables: of these the kernel's own addresses are described, and no process's.
     pub untold: usize,
+    /// Tables that were remembered, of [`Limits::KEY_BYTES`] each.
+    pub tables_held: usize,
 }
 
 impl Mapped {
@@ -106,26 +142,29 @@ impl Mapped {
     }
 }
 
-/// The loads of `ranges` (ascending, disjoint) for at most `max_segments` of them, and what is to be said about it.
+/// The loads of `ranges` (ascending, disjoint), as many as are `wanted`, and what is to be said about it.
 /// `plain` are those of a dump without virtual addresses: they are taken where no vCPU translates.
 ///
+/// Each virtual address is in one of them, as readers need it ([`pieces`]). Where spaces have other memory at one address, it is
+/// the kernel's, else that of the wanted vCPU, else that of the first which has any.
+///
 /// # Errors
-/// [`PlanError::Arch`] for a vCPU whose translation is not known, [`PlanError::NoVcpus`],
+/// [`PlanError::Arch`] for a vCPU whose translation is not known, [`PlanError::NoVcpus`], [`PlanError::NoVcpu`],
 /// [`PlanError::FewSegments`] if not even the memory fits.
 pub fn loads(
     guest: &Guest,
     ranges: &[PhysRange],
     plain: Vec<Load>,
     class: Class,
-    max_segments: u32,
+    wanted: Wanted,
 ) -> Result<(Vec<Load>, Mapped), PlanError> {
-    let most = usize::try_from(max_segments).unwrap_or(usize::MAX);
+    let most = usize::try_from(wanted.max_segments).unwrap_or(usize::MAX);
     // Each mapping may leave one more run of memory that nothing maps.
-    let room =
-        most.checked_sub(plain.len()).ok_or(PlanError::FewSegments { wanted: max_segments, ranges: plain.len() })? / 2;
-    let (spaces, untold) = spaces(guest)?;
-    let mapped = Mapped { untold, ..Mapped::default() };
-    let mut collector = Collector { guest, ranges, pieces: Pieces::new(ranges, room), mapped };
+    let few = PlanError::FewSegments { wanted: wanted.max_segments, ranges: plain.len() };
+    let room = most.checked_sub(plain.len()).ok_or(few)? / 2;
+    let (spaces, untold) = spaces(guest, wanted.vcpu)?;
+    let (pieces, mapped) = (Pieces::new(ranges, room), Mapped { untold, ..Mapped::default() });
+    let mut collector = Collector { guest, ranges, pieces, mapped, place: (0, "") };
     if spaces.iter().all(|(_, space)| space.paging.as_ref().is_ok_and(|paging| !paging.is_on())) {
         let mapped_bytes = plain.iter().map(|load| load.phys.len()).sum();
         return Ok((plain, Mapped { mapped_bytes, ..collector.mapped }));
@@ -145,20 +184,22 @@ pub fn loads(
 }
 
 /// The order of loads in the file: by physical address, as readers of memory expect it; crash 8.0.2 and makedumpfile 1.7.2 open
-/// such a file. Where two processes have the same address, both of their pages are in it, and which one a reader takes is the
-/// reader's choice.
+/// such a file.
 fn order(loads: &mut [Load]) {
     loads.sort_unstable_by_key(|load| (load.phys.start(), load.virt));
 }
 
-/// Every known space of every vCPU, in order, and the number of vCPUs that tell none. For all these the kernel's own is taken
-/// once.
-fn spaces(guest: &Guest) -> Result<(Vec<(&Vcpu, Space)>, usize), PlanError> {
+/// Every known space of every vCPU, and the kernel's that no vCPU need have, in the order in which they have addresses: the
+/// kernel's, then those of vCPU `first`. And the number of vCPUs that tell none.
+fn spaces(guest: &Guest, first: Option<u32>) -> Result<(Vec<(&Vcpu, Space)>, usize), PlanError> {
     if guest.vcpus.is_empty() {
         return Err(PlanError::NoVcpus);
     }
+    if let Some(vcpu) = first.filter(|first| guest.vcpus.iter().all(|vcpu| vcpu.id != *first)) {
+        return Err(PlanError::NoVcpu { vcpu, vcpus: guest.vcpus.len() });
+    }
     let mut all = Vec::new();
-    let mut untold = 0;
+    let mut untold: (usize, Option<ArchError>) = (0, None);
     for vcpu in &guest.vcpus {
         let mut refused: Option<ArchError> = None;
         let before = all.len();
@@ -168,14 +209,17 @@ fn spaces(guest: &Guest) -> Result<(Vec<(&Vcpu, Space)>, usize), PlanError> {
                 Err(error) => refused = refused.or(Some(error)),
             }
         }
-        let Some(error) = refused.filter(|_| all.len() == before) else { continue };
-        if untold == 0 {
-            let paging = kernel::own_paging(guest).ok_or(error)?;
-            all.push((vcpu, Space { name: kernel::OWN_SPACE, paging: Ok(paging) }));
+        if let Some(error) = refused.filter(|_| all.len() == before) {
+            untold = (untold.0 + 1, untold.1.or(Some(error)));
         }
-        untold += 1;
     }
-    Ok((all, untold))
+    let own = kernel::tables(guest);
+    if let (None, Some(error)) = (&own, untold.1) {
+        return Err(error.into());
+    }
+    all.extend(own.map(|(vcpu, paging)| (vcpu, Space { name: kernel::OWN_SPACE, kernel: true, paging: Ok(paging) })));
+    all.sort_by_key(|(vcpu, space)| (!space.kernel, first != Some(vcpu.id)));
+    Ok((all, untold.0))
 }
 
 /// Takes what a survey tells.
@@ -184,6 +228,8 @@ struct Collector<'a> {
     ranges: &'a [PhysRange],
     pieces: Pieces<'a>,
     mapped: Mapped,
+    /// The vCPU and the space whose tables are gone through.
+    place: (u32, &'static str),
 }
 
 impl Collector<'_> {
@@ -191,6 +237,7 @@ impl Collector<'_> {
         let mut survey = Survey::new(Limits { addresses: ADDRESSES, ..Limits::default() });
         for (vcpu, space) in spaces {
             let Ok(paging) = &space.paging else { continue };
+            self.place = (vcpu.id, space.name);
             if let Err(bound) = survey.visit(paging, memory, self) {
                 self.mapped.stopped = Some(Stopped { vcpu: vcpu.id, space: space.name, bound });
                 break;
@@ -198,6 +245,17 @@ impl Collector<'_> {
             self.mapped.spaces += usize::from(paging.is_on());
         }
         self.mapped.entries_read = survey.entries_read();
+        self.mapped.tables_held = survey.tables_held();
+    }
+
+    /// Takes a part of a mapping, which lies in one range.
+    fn push(&mut self, load: Load) -> Result<(), Full> {
+        let (mapped, (vcpu, space)) = (&mut self.mapped, self.place);
+        self.pieces.push(load, |pieces::Hidden { part, kept }| {
+            let (virt, phys) = (VirtAddr(part.virt), part.phys.start());
+            mapped.hidden_bytes = mapped.hidden_bytes.saturating_add(part.phys.len());
+            mapped.hidden.add(|| Hidden { vcpu, space, virt, phys, kept });
+        })
     }
 
     /// Counts addresses that lead to nothing in the dump.
@@ -223,7 +281,7 @@ impl Visitor for Collector<'_> {
             let part = range.intersect(whole);
             self.outside(PhysRange::between(at, part.start()));
             let virt = virt.first().0.wrapping_add(part.start().0 - phys.0);
-            if self.pieces.push(Load { virt, phys: part }) == Push::Full {
+            if self.push(Load { virt, phys: part }) == Err(Full) {
                 return ControlFlow::Break(());
             }
             at = part.end();

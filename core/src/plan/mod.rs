@@ -35,8 +35,8 @@ pub struct PlanOptions {
     pub device_memory: bool,
     /// Page size of a kdump file, if it is not to be found out.
     pub page_size: Option<u32>,
-    /// Describe memory by the virtual addresses of all vCPUs, with at most so many segments.
-    pub paging: Option<u32>,
+    /// Describe memory by the virtual addresses of all vCPUs.
+    pub paging: Option<mapped::Wanted>,
 }
 
 /// Why there is no plan.
@@ -79,6 +79,14 @@ pub enum PlanError {
     /// Nobody says where page tables are.
     #[error("paging of a guest without vCPUs: their registers say where page tables are")]
     NoVcpus,
+    /// There is no such vCPU.
+    #[error("no vCPU {vcpu}: the guest has {vcpus}")]
+    NoVcpu {
+        /// What was wanted.
+        vcpu: u32,
+        /// How many there are.
+        vcpus: usize,
+    },
     /// Not even the memory can be described.
     #[error("at most {wanted} segments: the memory alone needs {ranges}")]
     FewSegments {
@@ -171,9 +179,9 @@ impl Plan {
         let body = match format.container {
             Container::Elf => {
                 let mut loads = segments::loads(&ranges, kernel::linear_map(guest));
-                if let Some(max_segments) = options.paging {
+                if let Some(wanted) = options.paging {
                     let found;
-                    (loads, found) = mapped::loads(guest, &ranges, loads, info.class, max_segments)?;
+                    (loads, found) = mapped::loads(guest, &ranges, loads, info.class, wanted)?;
                     mapped = Some(found);
                 }
                 let layout = ElfLayout::new((&ranges, &excluded), &notes, info.class, &loads)?;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use guestdump_core::arch::{Arch, Endian, PhysAddr, PhysRange, Reg, Registers, Vcpu};
 use guestdump_core::block::{Backing, Block, BlockKind, BlockMemory, Bytes, ShortRead, Zeros};
+use guestdump_core::format::read::Dump;
 use guestdump_core::guest::{Guest, Past};
 use guestdump_core::vmcoreinfo::{Origin, Vmcoreinfo};
 
@@ -106,4 +107,18 @@ pub fn sample(arch: &'static dyn Arch, endian: Endian) -> Guest {
             (0x0400_0000, BlockKind::Device, 0x2000, bytes(0x2000, 4)),
         ],
     )
+}
+
+/// Every page of memory, read from the dump by physical address, is the guest's.
+pub fn holds_all(guest: &Guest, dump: &Dump) {
+    let mut covered = 0;
+    for range in &dump.ranges {
+        let len = usize::try_from(range.len()).unwrap();
+        let (mut ours, mut theirs) = (vec![0; len], vec![1; len]);
+        assert!(guest.memory.read(range.start(), &mut ours).unwrap());
+        assert!(dump.memory.read(range.start(), &mut theirs).unwrap());
+        assert!(ours == theirs, "memory {range} differs");
+        covered += range.len();
+    }
+    assert_eq!(covered, guest.blocks.iter().map(|block| block.range.len()).sum::<u64>());
 }

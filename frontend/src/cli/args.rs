@@ -102,9 +102,13 @@ pub struct PlanOptions {
     /// Which pages may be missing: 0 none, 1 zeros are stored once
     #[arg(long, value_name = "LEVEL", help_heading = "Filter", allow_hyphen_values = true)]
     pub dump_level: Option<String>,
-    /// Say at which virtual addresses memory is, as the page tables of all vCPUs say: for gdb. ELF only
+    /// Say at which virtual addresses memory is, as the page tables of all vCPUs say: for gdb. ELF only. Each address is said
+    /// once; where vCPUs have other memory at one, the first vCPU's
     #[arg(long, help_heading = "Output")]
     pub paging: bool,
+    /// With --paging: where vCPUs have other memory at one address, this vCPU's, to look into its process
+    #[arg(long, value_name = "N", help_heading = "Output")]
+    pub paging_cpu: Option<u32>,
     /// With --paging: at most so many segments [default: 1048576]
     #[arg(long, value_name = "N", help_heading = "Output", allow_hyphen_values = true)]
     pub max_segments: Option<String>,

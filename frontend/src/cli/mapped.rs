@@ -24,6 +24,13 @@ pub fn lines(mapped: &Mapped) -> Vec<String> {
             mapped.left_out_bytes
         ));
     }
+    if let Some(first) = &mapped.hidden.first {
+        out.push(format!(
+            "left out: {} bytes of addresses that have other memory already, in {} runs, the first at {}: {} of vCPU {} \
+             ({} space), where {} is shown; --paging-cpu {} shows it",
+            mapped.hidden_bytes, mapped.hidden.count, first.virt, first.phys, first.vcpu, first.space, first.kept, first.vcpu
+        ));
+    }
     if let Some(first) = &mapped.shared.first {
         out.push(format!(
             "left out: {} more places of tables that have {ADDRESSES} already, the first at {}: as at {} (table {}, level {})",
@@ -56,6 +63,9 @@ pub fn json(mapped: &Mapped) -> Value {
         json!({"virt": first.virt.first().0, "last": first.virt.last().0, "like": first.like.0, "table": first.table.0,
             "level": first.level})
     });
+    let hidden = mapped.hidden.first.as_ref().map(|first| {
+        json!({"vcpu": first.vcpu, "space": first.space, "virt": first.virt.0, "phys": first.phys.0, "shown": first.kept.0})
+    });
     let stopped = mapped.stopped.as_ref().map(|stopped| {
         json!({"vcpu": stopped.vcpu, "space": stopped.space, "level": stopped.bound.level,
             "virt": stopped.bound.virt.0, "table": stopped.bound.table.0, "message": stopped.to_string()})
@@ -67,9 +77,11 @@ pub fn json(mapped: &Mapped) -> Value {
         "unmapped_bytes": mapped.unmapped_bytes,
         "outside_bytes": mapped.outside_bytes,
         "left_out_bytes": mapped.left_out_bytes,
+        "hidden": {"bytes": mapped.hidden_bytes, "count": mapped.hidden.count, "first": hidden},
         "spaces": mapped.spaces,
         "vcpus_without_tables": mapped.untold,
         "entries_read": mapped.entries_read,
+        "tables_held": mapped.tables_held,
         "shared": {"count": mapped.shared.count, "first": shared},
         "tables_absent": mapped.absent.count,
         "entries_unreadable": mapped.unreadable.count,

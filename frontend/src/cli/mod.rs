@@ -137,6 +137,7 @@ fn plan_hint(error: &PlanError) -> Option<String> {
         PlanError::NoMemory => Some("--device-memory dumps memory of devices too".to_owned()),
         PlanError::KdumpPaging { .. } => Some("take --format elf, or leave --format out".to_owned()),
         PlanError::FewSegments { .. } => Some("leave --max-segments out".to_owned()),
+        PlanError::NoVcpu { .. } => Some("guestdump info SOURCE lists the vCPUs".to_owned()),
         PlanError::NoVcpus => Some("leave --paging out: memory is dumped by physical address then".to_owned()),
         PlanError::Arch(ArchError::RegisterUnknown { .. } | ArchError::Unsupported { .. }) => Some(
             "a manifest can give registers of vCPUs; without --paging memory is dumped by physical address".to_owned(),

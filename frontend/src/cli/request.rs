@@ -3,7 +3,7 @@
 use guestdump_core::arch::{self, Arch, Endian, PhysAddr, PhysRange};
 use guestdump_core::format::{self, Format};
 use guestdump_core::plan::PlanOptions;
-use guestdump_core::plan::mapped::MAX_SEGMENTS;
+use guestdump_core::plan::mapped::{MAX_SEGMENTS, Wanted};
 
 use super::CliError;
 use super::args;
@@ -73,30 +73,37 @@ pub fn plan(typed: &args::PlanOptions, seekable: bool) -> Result<PlanOptions, Cl
     }
     let too_large = |size: u64| usage(format!("--page-size {size}: no page is that large"));
     let page_size = page_size.map(|size| u32::try_from(size).map_err(|_| too_large(size))).transpose()?;
-    let paging = paging(typed.paging, number("--max-segments", &typed.max_segments)?)?;
+    let paging = paging(typed, number("--max-segments", &typed.max_segments)?)?;
     if paging.is_some() && format.container == format::Container::Kdump {
         return Err(guestdump_core::plan::PlanError::KdumpPaging { format: format.name }.into());
     }
     Ok(PlanOptions { format, range, dump_level, device_memory: typed.device_memory, page_size, paging })
 }
 
-/// How many segments a dump with virtual addresses may have, if it is to be one.
-fn paging(wanted: bool, most: Option<u64>) -> Result<Option<u32>, CliError> {
+/// What is wanted of a dump with virtual addresses, if it is to be one.
+fn paging(typed: &args::PlanOptions, most: Option<u64>) -> Result<Option<Wanted>, CliError> {
     let usage = |text: String, hint: &str| Err(CliError::Usage(text, Some(hint.to_owned())));
-    match (wanted, most) {
-        (false, None) => Ok(None),
-        (false, Some(most)) => usage(
-            format!("--max-segments {most} without --paging"),
-            "a dump without --paging has a segment for each block of memory",
-        ),
-        (true, None) => Ok(Some(MAX_SEGMENTS)),
+    let max_segments = match (typed.paging, most) {
+        (false, Some(most)) => {
+            return usage(
+                format!("--max-segments {most} without --paging"),
+                "a dump without --paging has a segment for each block of memory",
+            );
+        }
+        (_, None) => MAX_SEGMENTS,
         (true, Some(most)) => match u32::try_from(most) {
-            Ok(most) if most < u32::MAX => Ok(Some(most)),
-            _ => usage(
-                format!("--max-segments {most}: an ELF file counts them with 32 bits"),
-                "leave it out for 1048576",
-            ),
+            Ok(most) if most < u32::MAX => most,
+            _ => {
+                return usage(
+                    format!("--max-segments {most}: an ELF file counts them with 32 bits"),
+                    "leave it out for 1048576",
+                );
+            }
         },
+    };
+    match (typed.paging, typed.paging_cpu) {
+        (false, Some(vcpu)) => usage(format!("--paging-cpu {vcpu} without --paging"), "add --paging"),
+        (wanted, vcpu) => Ok(wanted.then_some(Wanted { max_segments, vcpu })),
     }
 }
 

@@ -14,6 +14,7 @@ use guestdump_core::format;
 use guestdump_core::guest::{Guest, Past};
 use guestdump_core::kernel;
 use guestdump_core::plan::PlanOptions;
+use guestdump_core::plan::mapped::Wanted;
 
 use super::feed::Feed;
 use super::memory_use::bounded;
@@ -136,7 +137,8 @@ pub fn kernel(data: &[u8]) {
     }
     rewrite(&guest, &options(&format::ALL[data.len() % 2]));
     let elf = format::by_name("elf").expect("a format");
-    rewrite(&guest, &PlanOptions { paging: Some(MOST_SEGMENTS), ..options(elf) });
+    let paging = Some(Wanted { max_segments: MOST_SEGMENTS, vcpu: None });
+    rewrite(&guest, &PlanOptions { paging, ..options(elf) });
 }
 
 /// RAM of just these bytes.

@@ -8,6 +8,7 @@ use guestdump_core::block::{self, Backing, Block, BlockKind, BlockMemory, Bytes,
 use guestdump_core::format;
 use guestdump_core::guest::{Guest, Past};
 use guestdump_core::plan::PlanOptions;
+use guestdump_core::plan::mapped::Wanted;
 use guestdump_core::vmcoreinfo::{Origin, Vmcoreinfo};
 
 use super::feed::Feed;
@@ -61,7 +62,8 @@ fn options(feed: &mut Feed<'_>) -> PlanOptions {
         dump_level: choices >> 1 & 3,
         device_memory: choices & 8 != 0,
         page_size: Some(page_size).filter(|_| choices & 16 != 0),
-        paging: (choices & 32 != 0).then_some(u32::from(choices) * 3),
+        paging: (choices & 32 != 0)
+            .then_some(Wanted { max_segments: u32::from(choices) * 3, vcpu: choices.checked_sub(0xfc).map(u32::from) }),
     }
 }
 

@@ -96,11 +96,16 @@ pub fn random_tables_agree(arch: &dyn Arch, scheme: Scheme, cases: u64, addresse
         let walks: Vec<u64> = (0..addresses).map(|_| tables.address(&mut rng)).collect();
         sets.push((tables, walks));
     }
-    let name = |number: usize| format!("random {number}");
+    tables_agree(arch, &sets)
+}
+
+/// Tables, and addresses to translate by them: one python process for all.
+pub fn tables_agree(arch: &dyn Arch, sets: &[(Tables, Vec<u64>)]) -> Tally {
+    let name = |number: usize| format!("tables {number}");
     let text: String = sets.iter().enumerate().map(|(i, (tables, walks))| tables.fixture(&name(i), walks)).collect();
     let mut answers = ask(&text).into_iter();
     let mut tally = Tally::default();
-    for (tables, walks) in &sets {
+    for (tables, walks) in sets {
         let (paging, memory) = (tables.paging(arch), tables.memory());
         let mut walker = Walker::new(&paging, &memory);
         for virt in walks {

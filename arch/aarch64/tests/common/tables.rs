@@ -30,7 +30,7 @@ impl Scheme {
         Self { granule, wide, big }
     }
 
-    /// TG1 and TG0, sizes, IPS and DS.
+    /// TG1 and TG0, sizes, EPD1 and EPD0, IPS and DS.
     fn tcr(self, rng: &mut Random) -> u64 {
         let (tg0, tg1) = match self.granule {
             Granule::K4 => (0, 2),
@@ -46,7 +46,8 @@ impl Scheme {
         let ips = if self.wide { 6 } else { rng.pick(&[2, 5, 5, 5]) };
         let ds = self.wide && self.granule != Granule::K64;
         let sizes = size(rng) | size(rng) << 16;
-        sizes | tg0 << 14 | tg1 << 30 | ips << 32 | u64::from(ds) << 59
+        let off = u64::from(rng.one_in(12)) << 7 | u64::from(rng.one_in(12)) << 23;
+        sizes | off | tg0 << 14 | tg1 << 30 | ips << 32 | u64::from(ds) << 59
     }
 }
 

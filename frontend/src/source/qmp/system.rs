@@ -61,7 +61,11 @@ fn add_from_state(client: &mut Client, vcpus: &mut [Vcpu]) -> Result<Option<Stri
         Ok(names) if names.is_empty() => Ok(None),
         Ok(names) => {
             let micros = begin.elapsed().as_micros();
-            Ok(Some(format!("{} from QEMU's saved device state, in {micros} us", names.join(", "))))
+            let names = match names.as_slice() {
+                [first, .., last] if names.len() > 3 => format!("{} registers ({first} to {last})", names.len()),
+                few => few.join(", "),
+            };
+            Ok(Some(format!("{names} from QEMU's saved device state, in {micros} us")))
         }
         Err(error @ (QmpError::Command { .. } | QmpError::State(_))) => {
             Ok(Some(format!("QEMU's saved device state is not known: {error}")))
