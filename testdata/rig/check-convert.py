@@ -175,7 +175,7 @@ class Convert:
 
     def all_formats(self):
         """One file in every format that we have: its pages, crash, makedumpfile."""
-        source = self.foreign["QEMU's kdump-lzo"]
+        source = self.foreign["QEMU's kdump-zlib"]
         elf = judges.Elf(self.foreign["QEMU's elf"][0])
         done = subprocess.run([self.options.guestdump, "formats", "--json"], check=True, stdout=subprocess.PIPE)
         for name in (row["name"] for row in json.loads(done.stdout)["formats"]):
@@ -183,7 +183,7 @@ class Convert:
                 continue                        # convert_all has these
             out = self.path("converted-" + name)
             status, words = self.guestdump(source, out, "--format", name)
-            if not self.check("QEMU's kdump-lzo -> " + name, status == 0, words[-300:] if status else ""):
+            if not self.check("QEMU's kdump-zlib -> " + name, status == 0, words[-300:] if status else ""):
                 continue
             if "-raw-" in name:                 # a flattened one is judged as makedumpfile -R reassembles it
                 verdict = judges.compare_to_memory(judges.Kdump(out), elf, self.ram)
