@@ -162,7 +162,7 @@ class Convert:
         for form, path, names in (("elf", elf, ELF_READERS + more), ("kdump", kdump, KDUMP_READERS + more)):
             for reader in names:
                 if reader.startswith("makedumpfile") and form == "elf" and name in self.filtered:
-                    continue                    # 1.7.2 maps bytes that p_memsz counts and the file does not have: SIGBUS without --non-mmap
+                    continue                    # 1.7.2 maps more of such a file than there is: SIGBUS without --non-mmap
                 if reader == "crash" and (not os.path.exists(self.vmlinux) or (name, form) not in CRASH_READS):
                     continue
                 outcome = readers.READERS[reader].read(path, reference, self.vmlinux)
