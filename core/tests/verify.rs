@@ -263,6 +263,12 @@ fn holes_of_a_file_are_zeros_that_nobody_reads() {
     assert_eq!(found, looked_at(&bytes));
     assert_eq!(done, found.total() * 4096);
     assert!(file.read.load(std::sync::atomic::Ordering::Relaxed) < 3 << 20);
+    // What was cut off is one piece, however large.
+    let cut = Sparse { bytes: bytes[..bytes.len() - 5000].to_vec(), read: 0.into() };
+    let cut = read::open(Arc::new(cut)).unwrap();
+    let end = cut.ranges.last().unwrap().end().0;
+    let extent = cut.memory.extent(PhysAddr(end - 5000), 8192);
+    assert_eq!((extent.presence, extent.len_bytes), (guestdump_arch::Presence::Data, 5000));
     // Written anew, it is the same file again.
     let again = sparse.into_guest(None).unwrap();
     let expected = plain.into_guest(None).unwrap();

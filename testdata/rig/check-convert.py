@@ -161,6 +161,8 @@ class Convert:
         more = X86_64_READERS if self.arch == "x86_64" and (name.startswith("QEMU") or name == "makedumpfile -c -d 31") else ()
         for form, path, names in (("elf", elf, ELF_READERS + more), ("kdump", kdump, KDUMP_READERS + more)):
             for reader in names:
+                if reader.startswith("makedumpfile") and form == "elf" and name in self.filtered:
+                    continue                    # 1.7.2 maps more of such a file than there is: SIGBUS without --non-mmap
                 if reader == "crash" and (not os.path.exists(self.vmlinux) or (name, form) not in CRASH_READS):
                     continue
                 outcome = readers.READERS[reader].read(path, reference, self.vmlinux)
@@ -175,7 +177,7 @@ class Convert:
 
     def all_formats(self):
         """One file in every format that we have: its pages, crash, makedumpfile."""
-        source = self.foreign["QEMU's kdump-lzo"]
+        source = self.foreign["QEMU's kdump-zlib"]
         elf = judges.Elf(self.foreign["QEMU's elf"][0])
         done = subprocess.run([self.options.guestdump, "formats", "--json"], check=True, stdout=subprocess.PIPE)
         for name in (row["name"] for row in json.loads(done.stdout)["formats"]):
@@ -183,7 +185,7 @@ class Convert:
                 continue                        # convert_all has these
             out = self.path("converted-" + name)
             status, words = self.guestdump(source, out, "--format", name)
-            if not self.check("QEMU's kdump-lzo -> " + name, status == 0, words[-300:] if status else ""):
+            if not self.check("QEMU's kdump-zlib -> " + name, status == 0, words[-300:] if status else ""):
                 continue
             if "-raw-" in name:                 # a flattened one is judged as makedumpfile -R reassembles it
                 verdict = judges.compare_to_memory(judges.Kdump(out), elf, self.ram)

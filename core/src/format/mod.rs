@@ -94,7 +94,7 @@ pub trait DumpFile: core::fmt::Debug + Send + Sync {
         0
     }
 
-    /// How many bytes from `offset` on may be anything: up to the next hole.
+    /// How many bytes from `offset` on may be anything: up to the next hole; 0 behind the end.
     fn data_at(&self, offset: u64) -> u64 {
         self.len().saturating_sub(offset)
     }

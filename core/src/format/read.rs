@@ -163,9 +163,11 @@ impl Backing for FilePart {
             return (false, limit_bytes);
         }
         let at = self.offset.saturating_add(offset);
-        match self.file.zeros_at(at) {
-            0 => (true, self.file.data_at(at).clamp(1, stored)),
-            zeros => (false, zeros.min(stored)),
+        match (self.file.zeros_at(at), self.file.data_at(at)) {
+            // Nothing is there: behind the end of a file that was cut.
+            (0, 0) => (true, stored),
+            (0, data) => (true, data.min(stored)),
+            (zeros, _) => (false, zeros.min(stored)),
         }
     }
 }
