@@ -151,9 +151,12 @@ fn order(loads: &mut [Load]) {
     loads.sort_unstable_by_key(|load| (load.phys.start(), load.virt));
 }
 
+/// Address spaces and the vCPUs that they belong to.
+type Spaces<'a> = Vec<(&'a Vcpu, Space)>;
+
 /// Every known space of every vCPU, in order, and the number of vCPUs that tell none. For all these the kernel's own is taken
 /// once.
-fn spaces(guest: &Guest) -> Result<(Vec<(&Vcpu, Space)>, usize), PlanError> {
+fn spaces(guest: &Guest) -> Result<(Spaces<'_>, usize), PlanError> {
     if guest.vcpus.is_empty() {
         return Err(PlanError::NoVcpus);
     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use guestdump_arch::{PhysAddr, PhysRange};
+use guestdump_core::format::Container;
 use guestdump_core::format::read::{self, Dump};
 use guestdump_core::verify::{
     Audit, Class, Content, Difference, FRAME, Memory, NoteDifference, audit, compare, compare_notes, survey,
@@ -43,10 +44,11 @@ impl Side {
         self.audit.cut.iter().map(|range| range.len().div_ceil(FRAME as u64)).sum()
     }
 
-    /// Whether the writer meant to leave pages out.
+    /// Whether the writer meant to leave pages out. An ELF file says so with each `p_memsz` above `p_filesz`.
     fn filtered(&self) -> bool {
         let level = self.dump.fields.iter().find(|field| field.0 == "dump_level");
-        level.and_then(|field| field.1.parse::<u32>().ok()).is_some_and(|level| level > 1)
+        let by_level = level.and_then(|field| field.1.parse::<u32>().ok()).is_some_and(|level| level > 1);
+        by_level || (self.dump.container == Container::Elf && self.dump.filtered)
     }
 
     /// Everything that makes the dump less than it should be.
