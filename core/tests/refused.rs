@@ -1,5 +1,5 @@
 //! Files that are no dumps of machines: what they are is said. Their first bytes and notes are written down here a second time.
-#![allow(clippy::unwrap_used, reason = "code of tests")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "code of tests")]
 
 use std::sync::Arc;
 

@@ -227,6 +227,7 @@ class Case:
             self.check(name + ": pages", verdict and verdict.compared > 1000, verdict)
             self.check(name + ": notes", judges.note_differences(dump.notes, self.vmcore.notes) == [])
             self.check(name + ": verify", self.guestdump("verify", out)[0] == (3 if partial else 0))
+            self.check(name + " as it is: verify", self.guestdump("verify", self.saved(name))[0] == (3 if partial else 0))
             os.unlink(out)
         self.check("filtered and flat kept the same pages", kept.get("filtered") and kept["filtered"] == kept.get("flat"))
         # an ELF file has no page that stands for all zeros

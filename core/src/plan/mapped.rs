@@ -189,9 +189,12 @@ fn order(loads: &mut [Load]) {
     loads.sort_unstable_by_key(|load| (load.phys.start(), load.virt));
 }
 
+/// Address spaces and the vCPUs that they belong to.
+type Spaces<'a> = Vec<(&'a Vcpu, Space)>;
+
 /// Every known space of every vCPU, and the kernel's that no vCPU need have, in the order in which they have addresses: the
 /// kernel's, then those of vCPU `first`. And the number of vCPUs that tell none.
-fn spaces(guest: &Guest, first: Option<u32>) -> Result<(Vec<(&Vcpu, Space)>, usize), PlanError> {
+fn spaces(guest: &Guest, first: Option<u32>) -> Result<(Spaces<'_>, usize), PlanError> {
     if guest.vcpus.is_empty() {
         return Err(PlanError::NoVcpus);
     }

@@ -49,9 +49,12 @@ impl Side {
         self.audit.cut.iter().map(|range| range.len().div_ceil(FRAME as u64)).sum()
     }
 
-    /// Whether the writer meant to leave pages out.
+    /// Whether the writer meant to leave pages out. An ELF file says so with each `p_memsz` above `p_filesz`.
     fn filtered(&self) -> bool {
-        self.dump.container == Container::Kdump && self.dump.dump_level > 1
+        match self.dump.container {
+            Container::Kdump => self.dump.dump_level > 1,
+            Container::Elf => self.dump.filtered,
+        }
     }
 
     /// Everything that makes the dump less than it should be.
