@@ -44,7 +44,7 @@ const MAX_FOUND: usize = 64;
 pub struct Found {
     /// VMCOREINFO notes, by address.
     pub notes: Vec<Vmcoreinfo>,
-    /// Texts that read like that of such a note, by address. Kernels before 4.13 make the note when they crash; until then
+    /// Texts that read like that of such a note, by address. Some kernels (2.6.38) make the note when they crash; until then
     /// there is only its text (observed: 2.6.38).
     pub texts: Vec<Vmcoreinfo>,
     /// Texts that start like a kernel's banner, by address.
