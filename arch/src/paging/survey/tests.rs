@@ -336,7 +336,6 @@ fn mappings_without_an_address_bit() {
     assert_eq!(told.mappings, pieces);
 }
 
-/// A table of which half is behind the end of RAM.
 /// As a manifest may say: the last entry of a page of memory reaches into the next one.
 #[test]
 fn tables_that_are_not_aligned() {
@@ -354,6 +353,7 @@ fn tables_that_are_not_aligned() {
     }
 }
 
+/// A table of which half is behind the end of RAM.
 #[test]
 fn tables_that_are_not_in_ram() {
     let mut memory = TestMemory::default();
