@@ -45,8 +45,8 @@ pub(super) fn of(page: &[u8]) -> Kind {
     let (sample, rest) = page.split_at_checked(SAMPLE).unwrap_or((page, &[]));
     let mut counts = Counts { tables: [[0; 256]; 4], bytes: 0 };
     counts.add(sample);
-    let chi_square = counts.chi_square();
-    if counts.is_text() {
+    let (sum, chi_square) = counts.sum();
+    if is_text(&sum, counts.bytes) {
         return Kind::Text;
     }
     if chi_square > SAMPLE_NOISE || page.len() < SHORTEST {
@@ -54,7 +54,7 @@ pub(super) fn of(page: &[u8]) -> Kind {
     }
     let lines = rest.chunks(LINE).zip((0..LINES_BITS).cycle());
     lines.filter(|(_, number)| LINES >> number & 1 != 0).for_each(|(line, _)| counts.add(line));
-    if NOISE.contains(&counts.chi_square()) { Kind::Noise } else { Kind::Other(chi_square) }
+    if NOISE.contains(&counts.sum().1) { Kind::Noise } else { Kind::Other(chi_square) }
 }
 
 impl Counts {
@@ -71,25 +71,28 @@ impl Counts {
         rest.iter().for_each(|byte| bump(a, *byte));
     }
 
-    fn all(&self) -> impl Iterator<Item = u64> {
+    /// All tables in one, and chi-square: the sum of (count - n/256)^2 / (n/256), in whole numbers.
+    fn sum(&self) -> ([u16; 256], u64) {
         let [a, b, c, d] = &self.tables;
-        a.iter()
-            .zip(b)
-            .zip(c.iter().zip(d))
-            .map(|((a, b), (c, d))| u64::from(*a) + u64::from(*b) + u64::from(*c) + u64::from(*d))
+        let mut sum = [0; 256];
+        for ((to, (a, b)), (c, d)) in sum.iter_mut().zip(a.iter().zip(b)).zip(c.iter().zip(d)) {
+            *to = a + b + c + d;
+        }
+        // At most the square of the number of bytes, of which less than 2^16 are counted.
+        let squares = sum.iter().map(|count| u32::from(*count) * u32::from(*count)).fold(0_u32, u32::wrapping_add);
+        let n = self.bytes as u64;
+        (sum, (256 * u64::from(squares)).checked_div(n).map_or(0, |expected| expected.saturating_sub(n)))
     }
+}
 
-    /// Sum of (count - n/256)^2 / (n/256), in whole numbers.
-    fn chi_square(&self) -> u64 {
-        let (n, squares) = (self.bytes as u64, self.all().map(|count| count * count).sum::<u64>());
-        (256 * squares).checked_div(n).map_or(0, |expected| expected.saturating_sub(n))
-    }
-
-    fn is_text(&self) -> bool {
-        let is_text = |byte: &u8| matches!(byte, b'\t' | b'\n' | b'\r' | b' '..=b'~');
-        let text: u64 = (0..=u8::MAX).zip(self.all()).filter(|(byte, _)| is_text(byte)).map(|(_, count)| count).sum();
-        text >= self.bytes as u64 / 16 * 15
-    }
+/// Whether 15 of 16 of `bytes` are printable ASCII, blanks and ends of lines.
+fn is_text(counts: &[u16; 256], bytes: usize) -> bool {
+    let of = |bytes: core::ops::RangeInclusive<u8>| {
+        let range = usize::from(*bytes.start())..=usize::from(*bytes.end());
+        counts.get(range).unwrap_or_default().iter().map(|count| u32::from(*count)).sum::<u32>()
+    };
+    let text = of(b'\t'..=b'\n') + of(b'\r'..=b'\r') + of(b' '..=b'~');
+    text as usize >= bytes / 16 * 15
 }
 
 #[inline]

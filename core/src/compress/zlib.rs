@@ -1,9 +1,9 @@
 //! Pages as zlib streams (deflate with the two-byte header and the Adler-32 trailer of RFC 1950; kdump readers call
 //! `uncompress`, which wants both).
 //!
-//! Two libraries can do the encoding: libdeflate where it was built in (feature `libdeflate`), else zlib-rs. Both are
-//! set so that a dump is not larger than QEMU's of the same name. Decoding is zlib-rs's in any case: it says how much of
-//! its input a stream used.
+//! Two libraries can do the work: libdeflate where it was built in (feature `libdeflate`), else zlib-rs. As encoders both are
+//! set so that a dump is not larger than QEMU's of the same name. What is wrong with a stream is said by zlib-rs in any
+//! case: it knows where it is in it.
 
 use core::ops::RangeInclusive;
 
@@ -16,9 +16,9 @@ mod inflate;
 mod libdeflate;
 
 #[cfg(not(feature = "libdeflate"))]
-use flate as deflate;
+use {flate as deflate, inflate::ZlibDecoder};
 #[cfg(feature = "libdeflate")]
-use libdeflate as deflate;
+use {libdeflate as deflate, libdeflate::ZlibDecoder};
 
 const NAME: &str = "zlib";
 
@@ -51,6 +51,6 @@ impl Codec for Zlib {
 
     fn decoder(&self, page_size: usize) -> Result<Box<dyn Decoder>, CodecError> {
         check_page_size(NAME, page_size)?;
-        Ok(Box::new(inflate::ZlibDecoder::new(page_size)))
+        Ok(Box::new(ZlibDecoder::new(page_size)))
     }
 }

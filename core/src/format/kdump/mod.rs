@@ -2,6 +2,7 @@
 //! descriptors, [`read`] goes the way back. How page data is compressed lives in `compress`.
 
 mod bitmap;
+mod data;
 pub mod layout;
 mod pages;
 pub mod parts;

@@ -15,7 +15,8 @@ use super::layout::DESC_LEN;
 use super::read::Headers;
 use super::window::Window;
 use crate::compress::{self, Decoder};
-use crate::format::{DumpFile, ReadError, read_part, read_there};
+use crate::filter::zero::is_zero;
+use crate::format::{DumpFile, ReadError, read_there};
 
 /// More kinds of page flags than this are no dump.
 const MAX_FLAGS: usize = 64;
@@ -23,7 +24,7 @@ const MAX_FLAGS: usize = 64;
 const MAX_BITMAP: u64 = 1 << 36;
 
 /// A page descriptor.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Desc {
     pub offset: u64,
     pub size: u32,
@@ -210,30 +211,49 @@ impl Pages {
         Ok(Some(self.decode(bytes)))
     }
 
-    /// Fills `page` with page `pfn`, or says that it is not there.
-    fn page(&self, window: &mut Window, pfn: u64, page: &mut [u8]) -> Result<bool, ReadError> {
-        let Some(desc) = self.desc(window, pfn)?.filter(|desc| desc.offset != 0) else { return Ok(false) };
-        if u64::from(desc.size) > self.page_size {
-            let value = u64::from(desc.size);
-            return Err(ReadError::Field { what: "size of a page", value, why: "larger than a page" });
-        }
-        let data = read_part(self.file.as_ref(), "page data", desc.offset, u64::from(desc.size))?;
-        let fail = |source| ReadError::Page { pfn, offset: desc.offset, size: desc.size, source };
-        if desc.flags == 0 {
-            if data.len() != page.len() {
+    /// Puts the descriptors of `pfns` into `planned`, up to a page that is not there; whether all are.
+    fn plan(&self, window: &mut Window, pfns: Range<u64>, planned: &mut Vec<Desc>) -> Result<bool, ReadError> {
+        planned.clear();
+        for pfn in pfns {
+            let Some(desc) = self.desc(window, pfn)?.filter(|desc| desc.offset != 0) else { return Ok(false) };
+            if u64::from(desc.size) > self.page_size {
                 let value = u64::from(desc.size);
-                return Err(ReadError::Field { what: "size of a plain page", value, why: "not the page size" });
+                return Err(ReadError::Field { what: "size of a page", value, why: "larger than a page" });
             }
-            page.copy_from_slice(&data);
-            return Ok(true);
+            planned.push(desc);
         }
+        Ok(true)
+    }
+
+    /// Fills `page` with page `pfn`, the first of `planned`.
+    fn page(&self, window: &mut Window, pfn: u64, planned: &[Desc], page: &mut [u8]) -> Result<(), ReadError> {
+        let Some(desc) = planned.first().copied() else { return Ok(()) };
+        if window.zeros == Some(desc) {
+            page.fill(0);
+            return Ok(());
+        }
+        let data = window.data.of_first(self.file.as_ref(), planned)?;
+        if desc.flags != 0 {
+            self.decompress(pfn, desc, data, page)?;
+        } else if data.len() == page.len() {
+            page.copy_from_slice(data);
+        } else {
+            let value = u64::from(desc.size);
+            return Err(ReadError::Field { what: "size of a plain page", value, why: "not the page size" });
+        }
+        if is_zero(page) {
+            window.zeros = Some(desc);
+        }
+        Ok(())
+    }
+
+    fn decompress(&self, pfn: u64, desc: Desc, data: &[u8], page: &mut [u8]) -> Result<(), ReadError> {
         let mut decoder = self.decoder(desc.flags)?;
-        let result = decoder.decompress(&data, page);
+        let result = decoder.decompress(data, page);
         if let Ok(mut pool) = self.decoders.lock() {
             pool.push((desc.flags, decoder));
         }
-        result.map_err(fail)?;
-        Ok(true)
+        result.map_err(|source| ReadError::Page { pfn, offset: desc.offset, size: desc.size, source })
     }
 
     fn decoder(&self, flags: u32) -> Result<Box<dyn Decoder>, ReadError> {
@@ -250,8 +270,8 @@ impl Pages {
         codec.decoder(size).map_err(|source| ReadError::Page { pfn: 0, offset: 0, size: 0, source })
     }
 
-    /// What is known of frame `pfn`, and for how many frames from it on, inside of its piece, that holds.
-    pub fn run(&self, pfn: u64) -> Result<(Presence, u64), ReadError> {
+    /// What is known of frame `pfn`, and for how many frames from it on, inside of its piece and up to `limit`, that holds.
+    pub fn run(&self, pfn: u64, limit: u64) -> Result<(Presence, u64), ReadError> {
         let number = pfn / PIECE_BITS;
         let (memory, all) = (self.piece(self.bitmap1, number)?, self.piece(self.bitmap2, number)?);
         let own = self.own(number)?;
@@ -261,35 +281,48 @@ impl Pages {
             _ => Presence::Absent,
         };
         let first = state(pfn % PIECE_BITS);
-        let same = (pfn % PIECE_BITS..PIECE_BITS).take_while(|bit| state(*bit) == first).count() as u64;
+        let end = (pfn % PIECE_BITS).saturating_add(limit).min(PIECE_BITS);
+        let same = (pfn % PIECE_BITS..end).take_while(|bit| state(*bit) == first).count() as u64;
         Ok((first, same))
     }
 
     pub fn read(&self, addr: PhysAddr, buf: &mut [u8]) -> Result<bool, MemoryError> {
+        if buf.is_empty() {
+            return Ok(true);
+        }
         let mut window = self.window(addr.0 / self.page_size);
-        let read = self.read_by(&mut window, addr, buf);
+        let mut planned = std::mem::take(&mut window.planned);
+        let read = self.read_by(&mut window, &mut planned, addr, buf);
+        window.planned = planned;
         if let Ok(mut pool) = self.windows.lock() {
             pool.push(window);
         }
         read
     }
 
-    fn read_by(&self, window: &mut Window, addr: PhysAddr, buf: &mut [u8]) -> Result<bool, MemoryError> {
+    fn read_by(
+        &self,
+        window: &mut Window,
+        planned: &mut Vec<Desc>,
+        addr: PhysAddr,
+        buf: &mut [u8],
+    ) -> Result<bool, MemoryError> {
         let wanted = buf.len();
         let size = usize::try_from(self.page_size).unwrap_or(usize::MAX);
+        let end = addr.0.saturating_add(wanted as u64).div_ceil(self.page_size);
+        let all = self.plan(window, addr.0 / self.page_size..end, planned);
         let mut part_of_page = Vec::new();
         let (mut at, mut rest, mut done) = (addr.0, buf, 0);
-        while !rest.is_empty() {
+        let unreadable =
+            |done, error: ReadError| MemoryError::Unreadable { addr, done, wanted, cause: io::Error::other(error) };
+        for number in 0..planned.len() {
             let skip = usize::try_from(at % self.page_size).unwrap_or(0);
             let (now, later) = rest.split_at_mut(size.saturating_sub(skip).min(rest.len()));
             let whole = now.len() == size;
             part_of_page.resize(if whole { 0 } else { size }, 0);
             let page = if whole { &mut *now } else { part_of_page.as_mut_slice() };
-            let unreadable =
-                |error: ReadError| MemoryError::Unreadable { addr, done, wanted, cause: io::Error::other(error) };
-            if !self.page(window, at / self.page_size, page).map_err(unreadable)? {
-                return Ok(false);
-            }
+            let pages = planned.get(number..).unwrap_or_default();
+            self.page(window, at / self.page_size, pages, page).map_err(|error| unreadable(done, error))?;
             if !whole {
                 let part = part_of_page.get(skip..).and_then(|part| part.get(..now.len())).unwrap_or_default();
                 now.iter_mut().zip(part).for_each(|(to, from)| *to = *from);
@@ -298,6 +331,6 @@ impl Pages {
             at = at.saturating_add(now.len() as u64);
             rest = later;
         }
-        Ok(true)
+        all.map_err(|error| unreadable(done, error))
     }
 }

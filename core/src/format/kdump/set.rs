@@ -115,13 +115,14 @@ impl PhysMemory for Set {
         Ok(true)
     }
 
-    fn extent(&self, addr: PhysAddr, _limit_bytes: u64) -> Extent {
+    fn extent(&self, addr: PhysAddr, limit_bytes: u64) -> Extent {
         let size = self.page_size();
         let pfn = addr.0 / size;
+        let limit = limit_bytes.div_ceil(size).saturating_add(1);
         let part = self.part(pfn).or_else(|| self.0.first());
         // What cannot be looked at cannot be read either: reading it says why.
         let (presence, frames) =
-            part.map_or((Presence::Absent, 1), |part| part.run(pfn).unwrap_or((Presence::Data, 1)));
+            part.map_or((Presence::Absent, 1), |part| part.run(pfn, limit).unwrap_or((Presence::Data, 1)));
         // Each file knows its own frames only.
         let borders = self.0.iter().flat_map(|part| [part.window.start, part.window.end]);
         let end = borders.filter(|border| *border > pfn).min().unwrap_or(u64::MAX);

@@ -1,7 +1,9 @@
-//! A part of the second bitmap and of the page descriptors, held in memory: pages are asked for one after the other, and
-//! each would cost two reads and a count of bits.
+//! A part of the second bitmap, of the page descriptors and of the data, held in memory: pages are asked for one after the
+//! other, and each would cost three reads and a count of bits.
 
+use super::data::Data;
 use super::layout::DESC_LEN;
+use super::pages::Desc;
 use crate::format::{DumpFile, ReadError, read_there};
 
 /// Bytes of bitmap that share a count.
@@ -18,11 +20,26 @@ pub(super) struct Window {
     before: Vec<u64>,
     first_desc: u64,
     descs: Vec<u8>,
+    /// Data of pages.
+    pub(super) data: Data,
+    /// Where a page of zeros is: many descriptors point to one and the same.
+    pub(super) zeros: Option<Desc>,
+    /// Descriptors of the pages that are being read.
+    pub(super) planned: Vec<Desc>,
 }
 
 impl Window {
     pub(super) fn new() -> Self {
-        Self { piece: None, bitmap: Box::default(), before: Vec::new(), first_desc: 0, descs: Vec::new() }
+        Self {
+            piece: None,
+            bitmap: Box::default(),
+            before: Vec::new(),
+            first_desc: 0,
+            descs: Vec::new(),
+            data: Data::default(),
+            zeros: None,
+            planned: Vec::new(),
+        }
     }
 
     /// Whether it holds that piece of the bitmap.
