@@ -1,5 +1,6 @@
 //! The least that a dump can do: pages of a RAM file through a codec into a file, without a format, a plan, or a guest.
-//! `bench.py` compares whole dumps with it. `bare RAM-FILE OUTPUT CODEC THREADS`; CODEC may be `copy`.
+//! `bench.py` compares whole dumps with it. `bare RAM-FILE OUTPUT CODEC THREADS`; CODEC may be `copy`, or `write`: as many
+//! bytes as the RAM file takes up, out of one buffer.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -11,7 +12,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
 
@@ -27,6 +28,10 @@ fn main() {
     let (ram, mut out) = (File::open(ram).expect("a RAM file"), File::create(out).expect("an output"));
     let (batches, next) = (ram.metadata().unwrap().len().div_ceil(BATCH as u64), AtomicU64::new(0));
     let threads: usize = threads.parse().expect("a number of threads");
+    if codec == "write" {
+        let bytes = ram.metadata().unwrap().blocks() * 512;
+        return write_only(&out, bytes.div_ceil(BATCH as u64), threads);
+    }
     let (send, done) = sync_channel::<(u64, Vec<u8>)>(3 * threads);
     std::thread::scope(|scope| {
         for _ in 0..threads {
@@ -55,6 +60,25 @@ fn main() {
                 out.write_all(&output).unwrap();
                 turn += 1;
             }
+        }
+    });
+}
+
+/// Writes so many batches, whose bytes are in the cache.
+fn write_only(out: &File, batches: u64, threads: usize) {
+    let next = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                let bytes = vec![1; BATCH];
+                loop {
+                    let batch = next.fetch_add(1, Ordering::Relaxed);
+                    if batch >= batches {
+                        return;
+                    }
+                    out.write_all_at(&bytes, batch * BATCH as u64).unwrap();
+                }
+            });
         }
     });
 }

@@ -1,8 +1,11 @@
-//! Entries of `/proc/PID/pagemap` (linux `Documentation/admin-guide/mm/pagemap.rst`): one little u64 of the host for each
-//! page. Which mappings they speak the truth about is said in `remote.rs`.
+//! `/proc/PID/pagemap` (linux `Documentation/admin-guide/mm/pagemap.rst`): which pages a process has. Since Linux 6.7 the kernel
+//! answers with ranges; before, one u64 of the host is read for each page. Which mappings it speaks the truth about is
+//! said in `remote.rs`.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
+
+use super::process_memory;
 
 /// Page is present.
 const PRESENT: u64 = 1 << 63;
@@ -23,6 +26,23 @@ pub const fn never_touched(entry: u64) -> bool {
 /// Whether the page at `page` (an address divided by the page size) was touched, and for how many pages from there, at
 /// most `limit`, that holds. What cannot be known was touched.
 pub fn run(pagemap: &File, page: u64, limit: u64) -> (bool, u64) {
+    scanned(pagemap, page, limit).unwrap_or_else(|| counted(pagemap, page, limit))
+}
+
+/// The same, if the kernel has the call for it.
+fn scanned(pagemap: &File, page: u64, limit: u64) -> Option<(bool, u64)> {
+    let page_bytes = rustix::param::page_size() as u64;
+    let (start, end) = (page.checked_mul(page_bytes)?, page.checked_add(limit)?.checked_mul(page_bytes)?);
+    let touched = process_memory::first_touched(pagemap, start..end).ok()?;
+    Some(match touched {
+        None => (false, limit),
+        Some(touched) if touched.start > start => (false, (touched.start - start) / page_bytes),
+        Some(touched) => (true, touched.end.checked_sub(start)? / page_bytes),
+    })
+}
+
+/// The same by entries.
+fn counted(pagemap: &File, page: u64, limit: u64) -> (bool, u64) {
     let mut known = None;
     let (mut done, mut chunk) = (0_u64, FIRST);
     let mut buffer = Vec::new();
@@ -56,6 +76,32 @@ mod tests {
         // Soft-dirty (55) and exclusive (56) bits are set on entries of pages that are not there as well.
         assert!(never_touched(0) && never_touched(1 << 55));
         assert!(!never_touched(0x8180_0000_0000_0000) && !never_touched(0x4000_0000_0000_0060));
+    }
+
+    #[test]
+    fn scanning_and_counting_tell_the_same() {
+        let page = rustix::param::page_size();
+        // Untouched but for some pages: an allocation of this size is mapped, and not written to.
+        let mut memory = vec![0_u8; 4096 * page];
+        for touched in [17, 18, 19, 1000, 4000] {
+            memory[touched * page] = 1;
+        }
+        let pagemap = File::open("/proc/self/pagemap").unwrap();
+        let first = (memory.as_ptr().addr().div_ceil(page)) as u64;
+        let (mut at, mut runs) = (0, 0);
+        while at < 4095 {
+            let expected = counted(&pagemap, first + at, 4095 - at);
+            assert_eq!(run(&pagemap, first + at, 4095 - at), expected, "page {at}");
+            // Before Linux 6.7 there is nothing to compare.
+            if let Some(scanned) = scanned(&pagemap, first + at, 4095 - at) {
+                assert_eq!(scanned, expected, "page {at}");
+            }
+            at += expected.1;
+            runs += 1;
+        }
+        // Where the kernel gives huge pages, their neighbours are touched too.
+        assert!((2..12).contains(&runs), "{runs} runs");
+        assert_eq!(memory[1000 * page], 1);
     }
 
     #[test]
