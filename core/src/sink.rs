@@ -29,11 +29,6 @@ pub trait Sink: Send {
         Ok(())
     }
 
-    /// The way for many threads to write at once, if there is one.
-    fn shared(&self) -> Option<&dyn SharedSink> {
-        None
-    }
-
     /// Whether bytes may be written out of order, and again.
     fn rewritable(&self) -> bool;
 
@@ -45,15 +40,6 @@ pub trait Sink: Send {
     /// # Errors
     /// What the host says.
     fn finish(&mut self, len_bytes: u64) -> io::Result<()>;
-}
-
-/// A sink that many threads can write to at once, each to its own place.
-pub trait SharedSink: Sync {
-    /// Puts `bytes` at `offset`.
-    ///
-    /// # Errors
-    /// What the host says.
-    fn put_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
 }
 
 /// A sink that can only go forward: a pipe. Gaps become zeros.

@@ -1,7 +1,7 @@
 //! Writing an ELF core file: memory as it is, zeros as gaps where the output can have them.
 //!
-//! Every byte's place is known beforehand. Where the output takes bytes in any order from any thread, workers write by
-//! themselves, while what they write is still in their caches.
+//! Every byte's place is known beforehand. Batches are written one at a time all the same: the kernel lets one write at a
+//! time into a file, and workers that wait for each other there do nothing else meanwhile.
 
 use guestdump_arch::{PhysAddr, PhysMemory, PhysRange};
 
@@ -13,7 +13,7 @@ use crate::format::elf::layout::ElfLayout;
 use crate::format::elf::write;
 use crate::guest::Guest;
 use crate::plan::Plan;
-use crate::sink::{SharedSink, Sink};
+use crate::sink::Sink;
 
 /// Pages of zeros in a shorter run than this are written: a write costs as much as a few pages do.
 const SHORTEST_GAP: usize = 16 << 10;
@@ -41,8 +41,6 @@ struct Memory<'a> {
     ranges: &'a [PhysRange],
     page_size: u32,
     sparse: bool,
-    /// Where a batch's place is free to write to at any time, the worker that has it in its cache puts it there.
-    shared: Option<&'a dyn SharedSink>,
 }
 
 impl Work for Memory<'_> {
@@ -70,10 +68,6 @@ impl Work for Memory<'_> {
             out.input.blank(self.page_size);
             out.parts.clear();
             out.parts.push((0, usize::try_from(area.len()).unwrap_or(0)));
-        }
-        let Some(shared) = self.shared else { return Ok(()) };
-        for (offset, part) in out.written(job.offset) {
-            shared.put_at(offset, part).map_err(RunError::Sink)?;
         }
         Ok(())
     }
@@ -180,21 +174,12 @@ pub fn run(
     let mut tally = Tally { observer, total: plan.memory_bytes(), done: 0, written: 0, summary: Summary::default() };
     let (memory, page_size) = (guest.memory.as_ref(), plan.info.page_size);
     let sparse = sink.sparse();
-    if let Some(shared) = sink.shared() {
-        let work = Memory { memory, ranges: &plan.ranges, page_size, sparse, shared: Some(shared) };
-        pipeline::run(&work, jobs(layout, memory), options.threads, observer, |job, out| {
-            tally.add(job, out, page_size);
-            Ok(())
-        })?;
-        sink.written += tally.written;
-    } else {
-        let work = Memory { memory, ranges: &plan.ranges, page_size, sparse, shared: None };
-        pipeline::run(&work, jobs(layout, memory), options.threads, observer, |job, out| {
-            put(sink, job, out).map_err(RunError::Sink)?;
-            tally.add(job, out, page_size);
-            Ok(())
-        })?;
-    }
+    let work = Memory { memory, ranges: &plan.ranges, page_size, sparse };
+    pipeline::run(&work, jobs(layout, memory), options.threads, observer, |job, out| {
+        put(sink, job, out).map_err(RunError::Sink)?;
+        tally.add(job, out, page_size);
+        Ok(())
+    })?;
     let mut summary = tally.summary;
     summary.plain_pages = summary.pages - summary.zero_pages - summary.lost_pages;
     if again {

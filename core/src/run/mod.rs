@@ -19,7 +19,7 @@ use thiserror::Error;
 use crate::compress::CodecError;
 use crate::guest::Guest;
 use crate::plan::{Body, Plan};
-use crate::sink::{SharedSink, Sink};
+use crate::sink::Sink;
 
 /// Why a dump was not finished.
 #[derive(Debug, Error)]
@@ -189,10 +189,6 @@ impl Sink for Counted<'_> {
         let written = if self.sparse() { 0 } else { len_bytes };
         self.written = self.written.saturating_add(written);
         self.sink.zeros_at(offset, len_bytes)
-    }
-
-    fn shared(&self) -> Option<&dyn SharedSink> {
-        self.sink.shared()
     }
 
     fn rewritable(&self) -> bool {

@@ -1,10 +1,10 @@
-//! A regular file as a sink: bytes go to their places by `pwrite`, from any thread.
+//! A regular file as a sink: bytes go to their places by `pwrite`.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 
-use guestdump_core::sink::{SharedSink, Sink};
+use guestdump_core::sink::Sink;
 
 /// A file that was empty.
 #[derive(Debug)]
@@ -20,20 +20,9 @@ impl<'a> FileSink<'a> {
     }
 }
 
-impl SharedSink for FileSink<'_> {
-    fn put_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(bytes, offset)
-    }
-}
-
 impl Sink for FileSink<'_> {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.put_at(offset, bytes)
-    }
-
-    /// Without holes, zeros are written, and only the one writer does that.
-    fn shared(&self) -> Option<&dyn SharedSink> {
-        self.sparse.then_some(self)
+        self.file.write_all_at(bytes, offset)
     }
 
     fn rewritable(&self) -> bool {
