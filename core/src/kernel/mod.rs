@@ -344,7 +344,8 @@ pub const OWN_SPACE: &str = "kernel";
 #[must_use]
 pub fn spaces(guest: &Guest, vcpu: &Vcpu) -> Vec<Space> {
     let mut spaces = guest.arch.spaces(vcpu);
-    if let Some(paging) = own_paging(guest) {
+    let own = tables(guest).map(|(_, paging)| paging).or_else(|| own_paging(guest));
+    if let Some(paging) = own {
         let known = spaces.iter().any(|space| space.paging.is_ok());
         spaces
             .insert(if known { spaces.len() } else { 0 }, Space { name: OWN_SPACE, kernel: true, paging: Ok(paging) });
