@@ -232,7 +232,7 @@ impl Pages {
             page.fill(0);
             return Ok(());
         }
-        let data = window.data.of_first(self.file.as_ref(), planned)?;
+        let data = window.data.of_first(self.file.as_ref(), planned, window.zeros)?;
         if desc.flags != 0 {
             self.decompress(pfn, desc, data, page)?;
         } else if data.len() == page.len() {
