@@ -92,7 +92,8 @@ impl Guest {
 }
 
 /// vCPUs from the notes of a dump: each NT_PRSTATUS starts a vCPU, and the n-th note of every other kind belongs to the
-/// n-th of them. Notes of no known kind say nothing.
+/// n-th of them; of a kind that not every vCPU has (SVE registers of vCPUs that differ), to that of the NT_PRSTATUS before it.
+/// Notes of no known kind say nothing.
 ///
 /// A hypervisor numbers them in `pr_pid`, from 1 (QEMU). Where that is no such list the order counts: cloud-hypervisor
 /// starts at 0, and a kernel that saved itself gives the task that each CPU ran.
@@ -101,8 +102,16 @@ pub fn vcpus_from_notes(arch: &'static dyn Arch, info: &DumpInfo, notes: &[Note]
     let mut vcpus: Vec<Vcpu> = Vec::new();
     let mut pids: Vec<u32> = Vec::new();
     for kind in arch.notes(info) {
-        let same = notes.iter().filter(|note| note.is(kind.name, kind.n_type));
-        for (index, note) in same.enumerate() {
+        let all = notes.iter().filter(|note| note.is(kind.name, kind.n_type)).count();
+        let in_order = kind.group != 0 || all == vcpus.len() || (kind.name, kind.n_type) == PRSTATUS;
+        let (mut before, mut nth) = (0_usize, 0);
+        for note in notes {
+            before += usize::from(note.is(PRSTATUS.0, PRSTATUS.1));
+            if !note.is(kind.name, kind.n_type) {
+                continue;
+            }
+            let index = if in_order { nth } else { before.wrapping_sub(1) };
+            nth += 1;
             if (kind.name, kind.n_type) == PRSTATUS {
                 let id = u32::try_from(index).unwrap_or(u32::MAX);
                 vcpus.push(Vcpu { id, registers: Registers::unknown(arch.registers()) });
