@@ -30,7 +30,7 @@ fn main() {
     let threads: usize = threads.parse().expect("a number of threads");
     if codec == "write" {
         let bytes = ram.metadata().unwrap().blocks() * 512;
-        return write_only(&out, bytes.div_ceil(BATCH as u64), threads);
+        return write_only(&mut out, bytes.div_ceil(BATCH as u64));
     }
     let (send, done) = sync_channel::<(u64, Vec<u8>)>(3 * threads);
     std::thread::scope(|scope| {
@@ -64,23 +64,10 @@ fn main() {
     });
 }
 
-/// Writes so many batches, whose bytes are in the cache.
-fn write_only(out: &File, batches: u64, threads: usize) {
-    let next = AtomicU64::new(0);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                let bytes = vec![1; BATCH];
-                loop {
-                    let batch = next.fetch_add(1, Ordering::Relaxed);
-                    if batch >= batches {
-                        return;
-                    }
-                    out.write_all_at(&bytes, batch * BATCH as u64).unwrap();
-                }
-            });
-        }
-    });
+/// Writes so many batches, whose bytes are in the cache. One thread: the kernel lets one write at a time into a file.
+fn write_only(out: &mut File, batches: u64) {
+    let bytes = vec![1; BATCH];
+    (0..batches).for_each(|_| out.write_all(&bytes).unwrap());
 }
 
 /// Adds a page to the output, unless it is zero.

@@ -102,16 +102,7 @@ pub fn vcpus_from_notes(arch: &'static dyn Arch, info: &DumpInfo, notes: &[Note]
     let mut vcpus: Vec<Vcpu> = Vec::new();
     let mut pids: Vec<u32> = Vec::new();
     for kind in arch.notes(info) {
-        let all = notes.iter().filter(|note| note.is(kind.name, kind.n_type)).count();
-        let in_order = kind.group != 0 || all == vcpus.len() || (kind.name, kind.n_type) == PRSTATUS;
-        let (mut before, mut nth) = (0_usize, 0);
-        for note in notes {
-            before += usize::from(note.is(PRSTATUS.0, PRSTATUS.1));
-            if !note.is(kind.name, kind.n_type) {
-                continue;
-            }
-            let index = if in_order { nth } else { before.wrapping_sub(1) };
-            nth += 1;
+        for (note, index) in notes.iter().zip(owners(kind, notes)).filter_map(|(note, owner)| Some((note, owner?))) {
             if (kind.name, kind.n_type) == PRSTATUS {
                 let id = u32::try_from(index).unwrap_or(u32::MAX);
                 vcpus.push(Vcpu { id, registers: Registers::unknown(arch.registers()) });
@@ -126,6 +117,21 @@ pub fn vcpus_from_notes(arch: &'static dyn Arch, info: &DumpInfo, notes: &[Note]
         vcpus.iter_mut().zip(pids).for_each(|(vcpu, pid)| vcpu.id = pid - 1);
     }
     vcpus
+}
+
+/// For each note, the number of the vCPU that it belongs to, if it is of this kind.
+fn owners(kind: &NoteKind, notes: &[Note]) -> Vec<Option<usize>> {
+    let is_own = |note: &Note| note.is(kind.name, kind.n_type);
+    let is_start = |note: &Note| note.is(PRSTATUS.0, PRSTATUS.1);
+    let count = |is: &dyn Fn(&Note) -> bool| notes.iter().filter(|note| is(note)).count();
+    let one_each = kind.group != 0 || count(&is_own) == count(&is_start);
+    let (mut starts, mut own) = (0_usize, 0_usize);
+    let owner = |note: &Note| {
+        starts += usize::from(is_start(note));
+        own += usize::from(is_own(note));
+        is_own(note).then_some(if one_each { own } else { starts })?.checked_sub(1)
+    };
+    notes.iter().map(owner).collect()
 }
 
 /// Whether these can number vCPUs from 1. Their order is free: QEMU lists CPUs as they were plugged.
@@ -154,9 +160,11 @@ pub fn complete_notes(arch: &'static dyn Arch, info: &DumpInfo, notes: &mut Vec<
     let mut done = Completed::default();
     let mut added: Vec<Vec<Note>> = vec![Vec::new(); vcpus.len()];
     for kind in arch.notes(info) {
-        let mut same = notes.iter_mut().filter(|note| note.is(kind.name, kind.n_type)).peekable();
-        if same.peek().is_some() {
-            done.fields += same.zip(vcpus).map(|(note, vcpu)| fill(kind, info, note, vcpu)).sum::<usize>();
+        if notes.iter().any(|note| note.is(kind.name, kind.n_type)) {
+            let owners = owners(kind, notes);
+            for (note, owner) in notes.iter_mut().zip(owners) {
+                done.fields += owner.and_then(|at| vcpus.get(at)).map_or(0, |vcpu| fill(kind, info, note, vcpu));
+            }
         } else if kind.group == 0
             && let Some(of_all) = made(kind, info, vcpus)
         {

@@ -1,7 +1,7 @@
 //! Running a plan: the only place with bulk I/O.
 //!
-//! N workers read, test for zeros and compress batches of memory; one writer, the calling thread, takes the batches in
-//! their order and puts them down ([`pipeline`]). Memory is bounded by the number of buffers. What is written does not
+//! N workers read, test for zeros and compress batches of memory; one of them at a time puts the batches down, in their order
+//! ([`pipeline`]). Memory is bounded by the number of buffers. What is written does not
 //! depend on the number of workers.
 
 mod dedup;

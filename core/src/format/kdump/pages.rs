@@ -213,7 +213,6 @@ impl Pages {
 
     /// Puts the descriptors of `pfns` into `planned`, up to a page that is not there; whether all are.
     fn plan(&self, window: &mut Window, pfns: Range<u64>, planned: &mut Vec<Desc>) -> Result<bool, ReadError> {
-        planned.clear();
         for pfn in pfns {
             let Some(desc) = self.desc(window, pfn)?.filter(|desc| desc.offset != 0) else { return Ok(false) };
             if u64::from(desc.size) > self.page_size {
@@ -291,26 +290,19 @@ impl Pages {
             return Ok(true);
         }
         let mut window = self.window(addr.0 / self.page_size);
-        let mut planned = std::mem::take(&mut window.planned);
-        let read = self.read_by(&mut window, &mut planned, addr, buf);
-        window.planned = planned;
+        let read = self.read_by(&mut window, addr, buf);
         if let Ok(mut pool) = self.windows.lock() {
             pool.push(window);
         }
         read
     }
 
-    fn read_by(
-        &self,
-        window: &mut Window,
-        planned: &mut Vec<Desc>,
-        addr: PhysAddr,
-        buf: &mut [u8],
-    ) -> Result<bool, MemoryError> {
+    fn read_by(&self, window: &mut Window, addr: PhysAddr, buf: &mut [u8]) -> Result<bool, MemoryError> {
         let wanted = buf.len();
         let size = usize::try_from(self.page_size).unwrap_or(usize::MAX);
         let end = addr.0.saturating_add(wanted as u64).div_ceil(self.page_size);
-        let all = self.plan(window, addr.0 / self.page_size..end, planned);
+        let mut planned = Vec::new();
+        let all = self.plan(window, addr.0 / self.page_size..end, &mut planned);
         let mut part_of_page = Vec::new();
         let (mut at, mut rest, mut done) = (addr.0, buf, 0);
         let unreadable =

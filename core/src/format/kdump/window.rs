@@ -24,8 +24,6 @@ pub(super) struct Window {
     pub(super) data: Data,
     /// Where a page of zeros is: many descriptors point to one and the same.
     pub(super) zeros: Option<Desc>,
-    /// Descriptors of the pages that are being read.
-    pub(super) planned: Vec<Desc>,
 }
 
 impl Window {
@@ -38,7 +36,6 @@ impl Window {
             descs: Vec::new(),
             data: Data::default(),
             zeros: None,
-            planned: Vec::new(),
         }
     }
 
